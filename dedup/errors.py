@@ -1,0 +1,89 @@
+"""Every error that this distribution raises, in one tree.
+
+::
+
+    DedupError
+    ├── InvalidInput (also a ValueError)   refused before anything is claimed
+    │   ├── InvalidTimeframe               not `<int><s|m|h|d|w>`
+    │   ├── InvalidInstrument              empty, too long, or able to forge a key
+    │   ├── InvalidCandle                  naive, unaligned or future start
+    │   ├── InvalidSignal                  prices, side, confidence or fields do not fit together
+    │   ├── InvalidBars                    bars out of order, duplicated, NaN, non-positive, high below low
+    │   └── InvalidSetting                 a setting that is malformed or breaks the protocol
+    ├── StoreError                         the store gave no usable answer; nothing may be assumed
+    │   ├── StoreUnavailable               unreachable, timed out, loading: try again later
+    │   └── StoreRefused                   wrong password, read-only, out of memory, disk full: someone must act
+    ├── SourceError                        the feed gave no usable bars; trying again may help
+    └── StrategyError                      the strategy raised or returned rubbish
+
+An `InvalidInput` carries what was wrong, the value and the remedy. Every error survives pickling, because Celery sends
+errors through its result backend: each keeps its constructor's arguments in `args`.
+"""
+
+from __future__ import annotations
+
+
+class DedupError(Exception):
+    """Root of the tree."""
+
+
+class InvalidInput(DedupError, ValueError):
+    """A value that was refused before anything was claimed.
+
+    Args:
+        what: name of the setting, field or argument.
+        value: the value as it was given, or a description of it where it is a secret.
+        remedy: what to write instead.
+    """
+
+    def __init__(self, what: str, value: object, remedy: str) -> None:
+        # Values reach results, logs and other processes: keep a printable form, never the object.
+        self.what, self.value, self.remedy = what, value if isinstance(value, str) else repr(value), remedy
+        super().__init__(what, self.value, remedy)
+
+    def __str__(self) -> str:
+        return f"{self.what} = {self.value!r}: {self.remedy}"
+
+
+class InvalidTimeframe(InvalidInput):
+    """Not `<int><s|m|h|d|w>`."""
+
+
+class InvalidInstrument(InvalidInput):
+    """An instrument that is empty, too long, or that could forge a key."""
+
+
+class InvalidCandle(InvalidInput):
+    """A candle start that is naive, unaligned or not closed yet."""
+
+
+class InvalidSignal(InvalidInput):
+    """A signal whose fields do not fit together."""
+
+
+class InvalidBars(InvalidInput):
+    """Bars that no strategy should see."""
+
+
+class InvalidSetting(InvalidInput):
+    """A setting that is malformed, or that breaks the protocol."""
+
+
+class StoreError(DedupError):
+    """The store gave no usable answer, so nothing may be assumed about the record."""
+
+
+class StoreUnavailable(StoreError):
+    """The store is unreachable, too slow or loading. Trying again later is right."""
+
+
+class StoreRefused(StoreError):
+    """The store is there and says no. Someone has to act; the message says how."""
+
+
+class SourceError(DedupError):
+    """The feed could not be read, or what it said could not be understood."""
+
+
+class StrategyError(DedupError):
+    """The strategy raised, or returned something that is no order."""
