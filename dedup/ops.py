@@ -1,0 +1,296 @@
+"""The operations on a record, without I/O: what to send, and what the reply means.
+
+Each is a frozen dataclass. A store runs it as one atomic Lua script on one key (``lua/<script>.lua``, one round trip),
+or, in memory, as the same transition in `dedup.transitions`. ``keys()`` and ``args()`` say what the script gets,
+``parse(reply, source)`` what it said. The protocol and its state table are in ``docs/design.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from dedup.records import Record
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Op(Protocol[R_co]):
+    """One operation. `script` names its Lua file."""
+
+    script: ClassVar[str]
+
+    def keys(self) -> tuple[str, ...]:
+        """Every key it touches: exactly one."""
+        ...
+
+    def args(self) -> tuple[str | int, ...]:
+        """What the script finds in ARGV."""
+        ...
+
+    def parse(self, reply: Any, source: str) -> R_co:
+        """The meaning of the store's reply; `source` is `redis` or `memory`."""
+        ...
+
+
+class Answer(StrEnum):
+    """What `Claim` was told."""
+
+    ACQUIRED = "acquired"
+    """The claim is held by this token: work, then settle it."""
+    DUPLICATE = "duplicate"
+    """The work is DONE; the record tells how."""
+    BUSY = "busy"
+    """Another delivery holds it, for `left_ms` more."""
+    UNKNOWN = "unknown"
+    """An effect whose outcome nobody knows is held for a person or a look-up."""
+    CONFLICT = "conflict"
+    """The key is taken by another payload: never work it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Reply to `Claim`.
+
+    Attributes:
+        answer: what to do.
+        record: the record as it stands now.
+        left_ms: what is left of the lease (ACQUIRED, BUSY).
+        source: `redis` or `memory`.
+    """
+
+    answer: Answer
+    record: Record
+    left_ms: int
+    source: str
+
+    @property
+    def fresh(self) -> bool:
+        """Acquired where the store had no record at all. Only then may the store have forgotten one."""
+        return self.answer is Answer.ACQUIRED and self.record.attempt == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Reply to `Complete`, `Release`, `Doubt` and `Unhold`.
+
+    Attributes:
+        acted: the record now says what was asked for, through this call or through its resent twin.
+        record: the record as it stands now, None where there is none.
+        source: `redis` or `memory`.
+    """
+
+    acted: bool
+    record: Record | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """Reply to `Begin`: when the store's memory began, in ms of its clock, and whether it began just now."""
+
+    since_ms: int
+    just_now: bool
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Take the exclusive right to work on a key for `lease_ms`.
+
+    Claiming again with the same token is ACQUIRED again: a client resends a command whose reply was lost.
+
+    Attributes:
+        token: a fresh nonce per delivery, never the task id, which redeliveries share.
+        lease_ms: longer than the work's hard time limit, so that nothing has to be renewed.
+        ttl_ms: how long the record is kept.
+        digest: of the payload; a key taken by another digest is a CONFLICT. Empty is not compared.
+        effect: the work has an effect that cannot be taken back, so a lease that ran out leaves it UNKNOWN. Where it is
+            False the work may be done again and is simply taken over.
+        resume: a new delivery may go on with UNKNOWN work (the API is idempotent, or it will look it up). Where it is
+            False the work becomes HELD.
+        max_failures: leases that ran out and failed attempts after which re-doable work is DONE `failed`, and an effect
+            HELD.
+        held_ttl_ms: how long a HELD record is kept; 0 means `ttl_ms`.
+    """
+
+    script: ClassVar[str] = "claim"
+    key: str
+    token: str
+    lease_ms: int
+    ttl_ms: int
+    digest: str = ""
+    effect: bool = False
+    resume: bool = False
+    max_failures: int = 5
+    held_ttl_ms: int = 0
+
+    def keys(self) -> tuple[str, ...]:
+        """KEYS[1]: the record."""
+        return (self.key,)
+
+    def args(self) -> tuple[str | int, ...]:
+        """ARGV as ``claim.lua`` lists it."""
+        held_ttl_ms = self.held_ttl_ms or self.ttl_ms
+        flags = (int(self.effect), int(self.resume))
+        return (self.token, self.lease_ms, self.ttl_ms, self.digest, *flags, self.max_failures, held_ttl_ms)
+
+    def parse(self, reply: Sequence[Any], source: str) -> Claimed:
+        """``{answer, left_ms, record}``."""
+        answer, left_ms, record = reply
+        return Claimed(Answer(answer), Record.loads(record), int(left_ms), source)
+
+
+def _parse_settled(reply: Sequence[Any], source: str) -> Settled:
+    acted, record = reply
+    return Settled(bool(int(acted)), Record.loads(record) if record else None, source)
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Make the record DONE. The first DONE stands.
+
+    Attributes:
+        outcome: how it ended: ``posted``, ``evaluated``, ``expired`` …
+        ttl_ms: how long DONE is kept.
+        value: JSON text to keep with it, empty for none. A candle keeps its signals here.
+        reason: in words.
+        digest: kept where there was no record to keep it.
+        fact: it is a fact about the world (the API said 201; the tasks are in the broker), true whoever holds the
+            claim, and even where the record was forgotten. Where it is False it is the owner's decision, and acts only
+            for the token that holds the record.
+    """
+
+    script: ClassVar[str] = "complete"
+    key: str
+    token: str
+    outcome: str
+    ttl_ms: int
+    value: str = ""
+    reason: str = ""
+    digest: str = ""
+    fact: bool = True
+
+    def keys(self) -> tuple[str, ...]:
+        """KEYS[1]: the record."""
+        return (self.key,)
+
+    def args(self) -> tuple[str | int, ...]:
+        """ARGV as ``complete.lua`` lists it."""
+        return (self.token, self.outcome, self.ttl_ms, self.value, self.reason, self.digest, int(self.fact))
+
+    parse = staticmethod(_parse_settled)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give the claim back: definitely nothing happened in this attempt. Acts only for the token that holds it.
+
+    The record becomes RELEASED, open to the next claim, and keeps attempt and failures. Where an earlier attempt is in
+    doubt it goes back to UNKNOWN: a release after doubt never means "never happened".
+
+    Attributes:
+        retry_ms: when the owner will try again; until then the sweep leaves the key alone. Claims do not wait for it.
+        failed: count the attempt as a failure.
+    """
+
+    script: ClassVar[str] = "release"
+    key: str
+    token: str
+    ttl_ms: int
+    retry_ms: int = 0
+    reason: str = ""
+    failed: bool = False
+
+    def keys(self) -> tuple[str, ...]:
+        """KEYS[1]: the record."""
+        return (self.key,)
+
+    def args(self) -> tuple[str | int, ...]:
+        """ARGV as ``release.lua`` lists it."""
+        return (self.token, self.ttl_ms, self.retry_ms, self.reason, int(self.failed))
+
+    parse = staticmethod(_parse_settled)
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Say that nobody knows whether the effect happened. Acts only for the token that holds the record, or where the
+    store has forgotten it.
+
+    Attributes:
+        hold: leave it to a person (HELD); otherwise a claim with `resume` goes on with it.
+        retry_ms: when the next delivery is due; until then the sweep leaves the key alone.
+    """
+
+    script: ClassVar[str] = "doubt"
+    key: str
+    token: str
+    reason: str
+    ttl_ms: int
+    hold: bool
+    retry_ms: int = 0
+    digest: str = ""
+
+    def keys(self) -> tuple[str, ...]:
+        """KEYS[1]: the record."""
+        return (self.key,)
+
+    def args(self) -> tuple[str | int, ...]:
+        """ARGV as ``doubt.lua`` lists it."""
+        return (self.token, self.reason, self.ttl_ms, int(self.hold), self.retry_ms, self.digest)
+
+    parse = staticmethod(_parse_settled)
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Read when the store's memory began, and let it begin now where it has no such mark (`dedup.keys.since_key`)."""
+
+    script: ClassVar[str] = "begin"
+    key: str
+
+    def keys(self) -> tuple[str, ...]:
+        """KEYS[1]: the mark."""
+        return (self.key,)
+
+    def args(self) -> tuple[str | int, ...]:
+        """None."""
+        return ()
+
+    def parse(self, reply: Sequence[Any], source: str) -> Began:
+        """``{since_ms, just_now}``."""
+        since_ms, just_now = reply
+        return Began(int(since_ms), bool(int(just_now)), source)
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """Read a record and change nothing."""
+
+    script: ClassVar[str] = "peek"
+    key: str
+
+    def keys(self) -> tuple[str, ...]:
+        """KEYS[1]: the record."""
+        return (self.key,)
+
+    def args(self) -> tuple[str | int, ...]:
+        """None."""
+        return ()
+
+    def parse(self, reply: Sequence[Any], source: str) -> Peeked:
+        """``{record or false, now_ms}``."""
+        record, now_ms = reply
+        return Peeked(Record.loads(record) if record else None, int(now_ms), source)
+
+
+@dataclass(frozen=True, slots=True)
+class Peeked:
+    """Reply to `Peek`: the record, None where there is none, and the store's clock at that moment in ms."""
+
+    record: Record | None
+    now_ms: int
+    source: str

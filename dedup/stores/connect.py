@@ -1,0 +1,69 @@
+"""Clients of Redis, made from a URL with the time-outs that the protocol needs. Nothing connects before its first use."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
+
+from dedup.errors import InvalidSetting
+
+SCHEMES = ("redis", "rediss", "unix")
+
+# Without these a half-open connection is never noticed and holds its worker for ever.
+TIMEOUTS: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0, "health_check_interval": 5}
+
+
+def connect(url: str, **options: Any) -> redis.Redis:
+    """A client for `url` (``redis://``, ``rediss://``, ``unix://``). It connects on first use.
+
+    Args:
+        url: with user and password where the server wants them.
+        options: for `redis.Redis.from_url`, over the defaults given here.
+
+    Raises:
+        InvalidSetting: the URL is malformed.
+    """
+    check_url(url)
+    retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 3)
+    defaults = {"decode_responses": True, "retry": retry, **TIMEOUTS}
+    try:
+        client: redis.Redis = redis.Redis.from_url(url, **{**defaults, **options})
+    except ValueError as error:
+        raise InvalidSetting("REDIS_URL", redact(url), str(error)) from None
+    return client
+
+
+def check_url(url: str) -> None:
+    """Refuse a malformed URL.
+
+    Raises:
+        InvalidSetting: unknown scheme, no host, a port or database that is no number.
+    """
+    remedy = f"write {' or '.join(f'{scheme}://' for scheme in SCHEMES)}…, as in redis://localhost:6379/0"
+    try:
+        parts = urlsplit(url)
+        bad = parts.scheme not in SCHEMES or (parts.scheme != "unix" and not parts.hostname)
+        port = parts.port
+    except ValueError:
+        bad, port = True, None
+        parts = urlsplit("")
+    database = parts.path.strip("/")
+    if bad or port == 0 or (parts.scheme != "unix" and database and not database.isdigit()):
+        raise InvalidSetting("REDIS_URL", redact(url), remedy)
+
+
+def redact(url: str) -> str:
+    """The URL without its password."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(unreadable)"
+    head, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url
+    user = head.partition(":")[0]
+    return parts._replace(netloc=f"{user}:***@{host}").geturl()

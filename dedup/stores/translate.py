@@ -1,0 +1,60 @@
+"""Redis' errors in this project's words, in one place for sync and async."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis import exceptions as redis_errors
+
+from dedup.errors import StoreError, StoreRefused, StoreUnavailable
+
+_REMEDIES = {
+    "MISCONF": "Redis cannot write to its disk: free space or mend its data directory",
+    "OOM": "Redis is out of memory under noeviction: raise maxmemory or shorten the TTLs",
+    "READONLY": "this is a read-only replica: point REDIS_URL at the primary, or use Sentinel",
+    "NOAUTH": "the server wants a password: put it into REDIS_URL",
+    "WRONGPASS": "the user or password in REDIS_URL is wrong",
+    "NOPERM": "the Redis user lacks a permission (ACL): see docs/operations.md for the rules that each role needs",
+    "NOREPLICAS": "too few replicas acknowledge (min-replicas-to-write): bring replicas back",
+    "MASTERDOWN": "the replica has lost its primary",
+    "LOADING": "the server is still loading its data",
+    "BUSY": "a script blocks the server",
+    "TRYAGAIN": "a Cluster slot is being moved",
+    "CLUSTERDOWN": "the Cluster has lost slots",
+}
+_PASSING = {"LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN"}
+_BY_TYPE: tuple[tuple[type[Exception], str], ...] = (
+    (redis_errors.NoPermissionError, "NOPERM"),
+    (redis_errors.AuthenticationWrongNumberOfArgsError, "NOAUTH"),
+    (redis_errors.AuthenticationError, "WRONGPASS"),
+    (redis_errors.ReadOnlyError, "READONLY"),
+    (redis_errors.OutOfMemoryError, "OOM"),
+    (redis_errors.BusyLoadingError, "LOADING"),
+)
+
+
+def translate(error: Exception) -> StoreError:
+    """What a `redis` error means for the caller. The message never holds the URL, which may hold a password."""
+    code = next((code for kind, code in _BY_TYPE if isinstance(error, kind)), _code_of(error))
+    if code in _REMEDIES:
+        kind = StoreUnavailable if code in _PASSING else StoreRefused
+        return kind(f"{code}: {_REMEDIES[code]}")
+    if isinstance(error, (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)):
+        return StoreUnavailable(f"Redis is away: {type(error).__name__}: {error}")
+    return StoreRefused(f"Redis refused: {type(error).__name__}: {error}")
+
+
+def _code_of(error: Exception) -> str:
+    words = str(error).split(maxsplit=1)
+    first = words[0].rstrip(":") if words else ""
+    return "NOAUTH" if "NOAUTH" in str(error)[:60] else first
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise this project's errors in place of the client's."""
+    try:
+        yield
+    except (redis_errors.RedisError, OSError) as error:
+        raise translate(error) from error

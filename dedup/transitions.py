@@ -1,0 +1,208 @@
+"""What each operation does to a record, as pure functions: the protocol in Python.
+
+The in-memory store runs these; Redis runs the same in ``lua/*.lua``. The contract suite and a state machine compare the
+two answer by answer, and the explorer in ``tests/model`` walks every interleaving of these.
+
+`apply(op, stored, now_ms)` takes the stored text (None where there is none) and gives what to store and the raw reply,
+in the shape that the Lua script answers and `op.parse` reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dedup.ops import Begin, Claim, Complete, Doubt, Op, Peek, Release
+from dedup.records import FOREIGN, Record, State
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Store `text` for `ttl_ms`; 0 keeps it for ever."""
+
+    text: str
+    ttl_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What an operation comes to: the raw reply, and what to store (None changes nothing)."""
+
+    reply: tuple[Any, ...]
+    write: Write | None = None
+
+
+def apply(op: Op[Any], stored: str | None, now_ms: int) -> Step:
+    """Run one operation on one stored text.
+
+    Raises:
+        TypeError: `op` is no operation of `dedup.ops`.
+    """
+    transition = _TRANSITIONS.get(type(op))
+    if transition is None:
+        raise TypeError(f"{type(op).__name__} is no operation of dedup.ops")
+    return transition(op, stored, now_ms)
+
+
+def _foreign(record: Record) -> bool:
+    return record.state is State.DONE and record.outcome == FOREIGN and record.attempt == 0
+
+
+def _claim(op: Claim, stored: str | None, now_ms: int) -> Step:
+    if stored is None:
+        return _acquire(op, now_ms, attempt=1)
+    record = Record.loads(stored)
+    if _foreign(record):
+        return Step(("duplicate", 0, stored))
+    if record.state is State.RELEASED:
+        if not op.effect and record.failures >= op.max_failures:
+            return _fail(op, record, record.reason, now_ms)
+        return _acquire(op, now_ms, record.attempt + 1, record.failures)
+    if op.digest and record.digest and op.digest != record.digest:
+        return Step(("conflict", 0, stored))
+    if record.state is State.DONE:
+        return Step(("duplicate", 0, stored))
+    if record.state is State.CLAIMED:
+        return _claim_claimed(op, stored, record, now_ms)
+    return _claim_unknown(op, stored, record, now_ms)
+
+
+def _claim_claimed(op: Claim, stored: str, record: Record, now_ms: int) -> Step:
+    if record.token == op.token:
+        return _acquire(op, now_ms, record.attempt, record.failures, record.in_doubt, record.reason)
+    if record.until_ms > now_ms:
+        return Step(("busy", record.until_ms - now_ms, stored))
+    why = f"the lease ran out under attempt {record.attempt}"
+    record = replace(record, failures=record.failures + 1)
+    if op.effect:
+        lapsed = replace(record, state=State.UNKNOWN, until_ms=0, reason=record.reason or why)
+        return _claim_unknown(op, stored, lapsed, now_ms)
+    if record.failures >= op.max_failures:
+        return _fail(op, record, why, now_ms)
+    return _acquire(op, now_ms, record.attempt + 1, record.failures)
+
+
+def _claim_unknown(op: Claim, stored: str, record: Record, now_ms: int) -> Step:
+    if record.held:
+        return Step(("unknown", 0, stored))
+    if op.resume and record.failures < op.max_failures:
+        return _acquire(op, now_ms, record.attempt + 1, record.failures, in_doubt=True, reason=record.reason)
+    text = replace(record, held=True, at_ms=now_ms).dumps()
+    return Step(("unknown", 0, text), Write(text, op.held_ttl_ms or op.ttl_ms))
+
+
+def _acquire(
+    op: Claim, now_ms: int, attempt: int, failures: int = 0, in_doubt: bool = False, reason: str = ""
+) -> Step:
+    record = Record(
+        State.CLAIMED,
+        token=op.token,
+        attempt=attempt,
+        failures=failures,
+        until_ms=now_ms + op.lease_ms,
+        at_ms=now_ms,
+        in_doubt=in_doubt,
+        reason=reason if in_doubt else "",
+        digest=op.digest,
+    )
+    text = record.dumps()
+    return Step(("acquired", op.lease_ms, text), Write(text, max(op.ttl_ms, op.lease_ms)))
+
+
+def _fail(op: Claim, record: Record, why: str, now_ms: int) -> Step:
+    text = Record(
+        State.DONE,
+        token=record.token,
+        attempt=record.attempt,
+        failures=record.failures,
+        at_ms=now_ms,
+        reason=why,
+        digest=record.digest,
+        outcome="failed",
+    ).dumps()
+    return Step(("duplicate", 0, text), Write(text, op.ttl_ms))
+
+
+def _complete(op: Complete, stored: str | None, now_ms: int) -> Step:
+    record = Record.loads(stored) if stored is not None else None
+    if record is not None and record.state is State.DONE:
+        mine = not _foreign(record) and (record.token, record.outcome) == (op.token, op.outcome)
+        return Step((int(mine), stored))
+    held = record is not None and record.token == op.token and record.state is not State.RELEASED
+    if not op.fact and not held:
+        return Step((0, stored or ""))
+    text = _completed(op, record or Record(State.CLAIMED), now_ms)
+    return Step((1, text), Write(text, op.ttl_ms))
+
+
+def _completed(op: Complete, record: Record, now_ms: int) -> str:
+    text = Record(
+        State.DONE,
+        token=op.token,
+        attempt=record.attempt,
+        failures=record.failures,
+        at_ms=now_ms,
+        in_doubt=record.in_doubt,
+        reason=op.reason,
+        digest=record.digest or op.digest,
+        outcome=op.outcome,
+    ).dumps()
+    return f'{text[:-1]},"v":{op.value}}}' if op.value else text
+
+
+def _release(op: Release, stored: str | None, now_ms: int) -> Step:
+    if stored is None:
+        return Step((0, ""))
+    record = Record.loads(stored)
+    if record.token != op.token or record.state is State.DONE:
+        return Step((0, stored))
+    if record.state is State.RELEASED or (record.state is State.UNKNOWN and record.in_doubt):
+        return Step((1, stored))
+    record = replace(
+        record, at_ms=now_ms, until_ms=now_ms + op.retry_ms, failures=record.failures + int(op.failed)
+    )
+    if record.in_doubt:
+        record = replace(record, state=State.UNKNOWN)
+    else:
+        record = replace(record, state=State.RELEASED, held=False, reason=op.reason)
+    text = record.dumps()
+    return Step((1, text), Write(text, max(op.ttl_ms, op.retry_ms)))
+
+
+def _doubt(op: Doubt, stored: str | None, now_ms: int) -> Step:
+    if stored is None:
+        record = Record(State.UNKNOWN, token=op.token, digest=op.digest)
+    else:
+        record = Record.loads(stored)
+        if record.token != op.token or record.state not in (State.CLAIMED, State.UNKNOWN):
+            return Step((0, stored))
+    text = replace(
+        record,
+        state=State.UNKNOWN,
+        reason=op.reason,
+        at_ms=now_ms,
+        until_ms=now_ms + op.retry_ms,
+        held=record.held or op.hold,
+    ).dumps()
+    return Step((1, text), Write(text, max(op.ttl_ms, op.retry_ms)))
+
+
+def _begin(op: Begin, stored: str | None, now_ms: int) -> Step:
+    if stored is not None and stored.isdigit():
+        return Step((stored, 0))
+    return Step((str(now_ms), 1), Write(str(now_ms), 0))
+
+
+def _peek(op: Peek, stored: str | None, now_ms: int) -> Step:
+    return Step((stored or "", now_ms))
+
+
+_TRANSITIONS: dict[type[Any], Callable[[Any, str | None, int], Step]] = {
+    Claim: _claim,
+    Complete: _complete,
+    Release: _release,
+    Doubt: _doubt,
+    Begin: _begin,
+    Peek: _peek,
+}
