@@ -23,6 +23,10 @@ class Timeframe:
     count: int
     unit: str
 
+    def __post_init__(self) -> None:
+        if _PATTERN.fullmatch(str(self)) is None:
+            raise InvalidTimeframe("timeframe", str(self), _remedy(str(self)))
+
     @classmethod
     def parse(cls, text: str) -> Timeframe:
         """Read `<int><s|m|h|d|w>`. Case matters: `1m` is a minute, and `1M` (a month) is not offered.
@@ -59,12 +63,18 @@ def as_utc(moment: datetime, what: str) -> datetime:
     """The same moment in UTC.
 
     Raises:
-        InvalidCandle: `moment` is naive; `what` names it in the message.
+        InvalidCandle: `moment` is naive, no datetime, or outside the years 1 to 9999 in UTC; `what` names it in the
+            message.
     """
-    if moment.tzinfo is None or moment.utcoffset() is None:
-        remedy = "give a timezone-aware datetime, such as datetime.now(timezone.utc)"
+    remedy = "give a timezone-aware datetime, such as datetime.now(timezone.utc)"
+    if not isinstance(moment, datetime):
+        raise InvalidCandle(what, moment, remedy)
+    if moment.utcoffset() is None:
         raise InvalidCandle(what, moment.isoformat(), remedy)
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise InvalidCandle(what, moment.isoformat(), "lies outside the years 1 to 9999 in UTC") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +87,14 @@ class Candle:
     close: datetime
 
     def closed(self, now: datetime) -> bool:
-        """Whether the span is over at `now`."""
-        return now >= self.close
+        """Whether the span is over at `now`. Raises `InvalidCandle` where `now` is naive."""
+        return as_utc(now, "now") >= self.close
 
     def __str__(self) -> str:
         return f"{_short(self.start)}–{_short(self.close)}"  # noqa: RUF001 a range is written with an en dash
 
 
 def _short(moment: datetime) -> str:
-    if moment.microsecond:
-        return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ" if moment.second else "%Y-%m-%dT%H:%MZ")
+    # strftime does not pad years below 1000.
+    to_the_minute = not moment.second and not moment.microsecond
+    return moment.isoformat(timespec="minutes" if to_the_minute else "auto").replace("+00:00", "Z")
