@@ -82,9 +82,7 @@ class _Exchange:
         return self.sessions.trades_within(as_utc(start, "start"), as_utc(close, "close"))
 
 
-_OWN_CALENDARS: dict[str, MarketCalendar] = {
-    calendar.name: calendar for calendar in (_AlwaysOpen(), _Forex())
-}
+_OWN_CALENDARS: dict[str, MarketCalendar] = {calendar.name: calendar for calendar in (_AlwaysOpen(), _Forex())}
 
 
 def calendar_named(name: str = "24/7") -> MarketCalendar:
@@ -120,9 +118,7 @@ def _sessions_of(name: str, what: str, own_names: tuple[str, ...]) -> Sessions:
     if name not in known:
         similar = difflib.get_close_matches(str(name).upper(), known, n=3)
         hint = f" (did you mean {' or '.join(similar)}?)" if similar else ""
-        raise InvalidSetting(
-            what, name, f"offered are {own} and the names of exchange-calendars, such as XNYS{hint}"
-        )
+        raise InvalidSetting(what, name, f"offered are {own} and the names of exchange-calendars, such as XNYS{hint}")
     return _load(exchange_calendars.resolve_alias(name))
 
 

@@ -22,7 +22,8 @@ from dedup.timeframe import as_utc
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _REAL = "real"
-_FORMAT = f"write {_REAL}, or <market origin>@<wall origin>*<speed>, as in 2012-09-10T00:00:00Z@2026-11-22T21:30:00Z*86400"
+_EXAMPLE = "2012-09-10T00:00:00Z@2026-11-22T21:30:00Z*86400"
+_FORMAT = f"write {_REAL}, or <market origin>@<wall origin>*<speed>, as in {_EXAMPLE}"
 
 
 def _wall_now() -> datetime:
@@ -121,7 +122,7 @@ class Clock:
         try:
             return onto + scaled(elapsed, self.speed)
         except OverflowError:
-            remedy = f"at {moment.isoformat()} this clock leaves the years 1 to 9999; set other origins or a lower speed"
+            remedy = f"leaves the years 1 to 9999 at {moment.isoformat()}; set other origins or a lower speed"
             raise InvalidSetting("clock", str(self), remedy) from None
 
 
