@@ -14,7 +14,8 @@
     │   ├── StoreUnavailable               unreachable, timed out, loading: try again later
     │   └── StoreRefused                   wrong password, read-only, out of memory, disk full: someone must act
     ├── SourceError                        the feed gave no usable bars; trying again may help
-    └── StrategyError                      the strategy raised or returned rubbish
+    ├── StrategyError                      the strategy raised or returned rubbish
+    └── TryAgain                           no failure: the work is due again later; the message says why
 
 An `InvalidInput` carries what was wrong, the value and the remedy. Every error survives pickling, because Celery sends
 errors through its result backend: each keeps its constructor's arguments in `args`.
@@ -87,3 +88,7 @@ class SourceError(DedupError):
 
 class StrategyError(DedupError):
     """The strategy raised, or returned something that is no order."""
+
+
+class TryAgain(DedupError):
+    """No failure: the work is due again later, and the message says why. Celery shows it beside RETRY."""

@@ -1,0 +1,113 @@
+"""The parts of one process, put together from its settings. Made on first use, and again after a fork."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache, cached_property
+
+from dedup.cache import CandleCache, SignalPublishCache
+from dedup.delivery import DeliveryOptions, HttpDelivery
+from dedup.publisher import SignalPublisher
+from dedup.stores.connect import connect
+from dedup.stores.memory import MemoryStore
+from dedup.stores.protocol import Store
+from dedup.stores.redis import RedisStore
+from dedup.timeframe import Timeframe
+from tasks.clock import Clock
+from tasks.settings import Settings, current_settings
+from tasks.watchlist import Watchlist, load_watchlist
+
+MEMORY_ENTRIES = 100_000
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Everything that the tasks work with.
+
+    Attributes:
+        settings: checked.
+        clock: market time.
+        watchlist: what is watched.
+        store: where records live.
+    """
+
+    settings: Settings
+    clock: Clock
+    watchlist: Watchlist
+    store: Store
+
+    @cached_property
+    def signals(self) -> SignalPublishCache:
+        """Records of signals."""
+        return SignalPublishCache(self.store, self.settings.signal_rules(), self.settings.key_prefix)
+
+    @cached_property
+    def publisher(self) -> SignalPublisher:
+        """Publishes signals.
+
+        Raises:
+            InvalidSetting: SIGNAL_API_URL or SIGNAL_API_SECRET is missing or malformed.
+        """
+        return SignalPublisher(self.signals, HttpDelivery(delivery_options(self.settings)))
+
+    def candles(self, timeframe: Timeframe) -> CandleCache:
+        """Records of a timeframe's candles."""
+        return CandleCache(self.store, self.settings.candle_rules(timeframe), self.settings.key_prefix)
+
+    def horizon_start(self, now: datetime) -> datetime:
+        """Candles that closed at or before this are not worked any more."""
+        start = now - timedelta(seconds=self.settings.horizon)
+        watch_from = self.settings.watch_from
+        return start if watch_from is None else max(start, watch_from)
+
+
+def delivery_options(settings: Settings) -> DeliveryOptions:
+    """How signals are sent."""
+    return DeliveryOptions(
+        url=settings.signal_api_url,
+        secrets=settings.signal_api_secret.get_secret_value(),
+        lookup_url=settings.signal_lookup_url or None,
+        deadline_s=settings.http_deadline,
+    )
+
+
+def make_store(settings: Settings) -> Store:
+    """Redis, or this process's memory where `REDIS_ENABLED` is false."""
+    if not settings.redis_enabled:
+        return MemoryStore(MEMORY_ENTRIES)
+    return RedisStore(connect(settings.redis_url.get_secret_value()))
+
+
+def make_pipeline(settings: Settings) -> Pipeline:
+    """Put a pipeline together. Nothing connects.
+
+    Raises:
+        InvalidSetting: the watchlist or the API's address is wrong.
+    """
+    clock = settings.clock
+    line = Pipeline(settings, clock, load_watchlist(settings.watchlist, clock.now), make_store(settings))
+    _ = line.publisher  # made now, so that a bad address is an error at start-up and not at the first signal
+    return line
+
+
+@cache
+def pipeline() -> Pipeline:
+    """This process's pipeline, from the environment."""
+    return make_pipeline(current_settings())
+
+
+def forget_pipeline() -> None:
+    """Let the next use make a new one: a forked child must not share its parent's connections."""
+    pipeline.cache_clear()
+
+
+def wall_ms(clock: Clock, market: datetime) -> int:
+    """A market moment by the wall clock, ms since the epoch."""
+    return int(clock.wall(market).timestamp() * 1000)
+
+
+def wall_now_ms() -> int:
+    """The wall clock, ms since the epoch."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,160 @@
+"""The sweep: the one recovery path, whatever was lost. Level-triggered, over the whole horizon.
+
+It reads the records of every candle of the watchlist within the horizon, and of their signals, in pipelined batches, and
+enqueues what nobody is at. It never feeds a backlog: it enqueues no more than is due beyond what waits in the queue
+already, and nothing while more waits there than one close brings. What is enqueued twice costs one claim.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from dedup.alignment import closed_between
+from dedup.errors import InvalidSignal
+from dedup.ops import Peeked
+from dedup.records import State
+from dedup.signals import Signal
+from dedup.timeframe import Candle
+from tasks.app import CANDLES, PUBLISH, app
+from tasks.candles import BATCH, enqueue_evaluations
+from tasks.publish import enqueue_publish
+from tasks.results import Result
+from tasks.runtime import Pipeline, pipeline
+
+log = logging.getLogger("candlelatch.sweep")
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the sweep saw.
+
+    Attributes:
+        candles: how many it looked at.
+        due: candles that nobody is at.
+        unpublished: signals that nobody is at.
+        held: signals that wait for a person.
+    """
+
+    candles: int
+    due: tuple[Candle, ...]
+    unpublished: tuple[Signal, ...]
+    held: int
+
+
+@app.task(name="sweep")
+def sweep() -> Result:
+    """Enqueue again what was lost."""
+    line = pipeline()
+    found = look(line)
+    close = len(line.watchlist)
+    candles = _take(found.due, close, CANDLES)
+    signals = _take(found.unpublished, close, PUBLISH)
+    enqueue_evaluations(line, candles)
+    _publish(signals)
+    if found.held:
+        log.error("%d signals are held: settle them with `celery -A tasks signals`", found.held)
+    return {
+        "outcome": "swept",
+        "candles": found.candles,
+        "due": len(found.due),
+        "enqueued": len(candles),
+        "unpublished": len(found.unpublished),
+        "republished": len(signals),
+        "held": found.held,
+    }
+
+
+def look(line: Pipeline) -> Findings:
+    """Read the records of the horizon and say what nobody is at. Changes nothing."""
+    candles = closed_candles(line)
+    due: list[Candle] = []
+    signals: list[Signal] = []
+    for candle, peeked in zip(candles, _peek_candles(line, candles), strict=True):
+        if is_due(peeked):
+            due.append(candle)
+        elif peeked.record is not None and peeked.record.state is State.DONE:
+            signals += signals_of(peeked, _ms(line.settings.sweep_grace))
+    keys = [line.signals.key(s.instrument, s.candle_start, s.timeframe, s.strategy) for s in signals]
+    records = line.signals.peek_many(keys)
+    unpublished = [signal for signal, peeked in zip(signals, records, strict=True) if is_due(peeked)]
+    held = sum(1 for peeked in records if peeked.record and peeked.record.state is State.UNKNOWN and peeked.record.held)
+    return Findings(len(candles), tuple(due), tuple(unpublished), held)
+
+
+def closed_candles(line: Pipeline) -> list[Candle]:
+    """Every watched candle that closed within the horizon and longer ago than the grace, oldest first."""
+    now = line.clock.now()
+    since = line.horizon_start(now)
+    until = line.clock.market(line.clock.wall(now) - timedelta(seconds=line.settings.sweep_grace))
+    found: list[Candle] = []
+    for watch in line.watchlist:
+        found += closed_between(watch.alignment, watch.instrument, watch.timeframe, since, until)
+    return sorted(found, key=lambda candle: candle.close)
+
+
+def is_due(peeked: Peeked) -> bool:
+    """Whether nobody is at it: no record, a lease that ran out, or a next try that is overdue."""
+    record = peeked.record
+    if record is None:
+        return True
+    if record.settled:
+        return False
+    return record.until_ms <= peeked.now_ms
+
+
+def signals_of(peeked: Peeked, grace_ms: int) -> Iterable[Signal]:
+    """The signals that a DONE candle carries, once their own tasks have had `grace_ms`."""
+    record = peeked.record
+    if record is None or peeked.now_ms - record.at_ms < grace_ms or not isinstance(record.value, dict):
+        return ()
+    return [signal for fields in record.value.get("signals", ()) for signal in _read(fields)]
+
+
+def _read(fields: Any) -> Sequence[Signal]:
+    try:
+        return (Signal.parse(fields),)
+    except (InvalidSignal, TypeError, AttributeError) as error:
+        log.error("a candle's record carries no readable signal: %s", error)
+        return ()
+
+
+def _peek_candles(line: Pipeline, candles: Sequence[Candle]) -> list[Peeked]:
+    if not candles:
+        return []
+    cache = line.candles(candles[0].timeframe)
+    return cache.peek_many([cache.key(candle.instrument, candle.timeframe, candle.start) for candle in candles])
+
+
+def _take(due: Sequence[Any], one_close: int, queue: str) -> Sequence[Any]:
+    """The oldest of what is due, beyond what waits already."""
+    if not due:
+        return ()
+    waiting = queue_length(queue)
+    if waiting > one_close:
+        log.warning("%d messages wait in %s: the sweep adds none", waiting, queue)
+        return ()
+    return due[: max(0, min(len(due) - waiting, max(one_close, BATCH)))]
+
+
+def queue_length(queue: str) -> int:
+    """How many messages wait in a queue (``queue_declare(passive=True)``; 0 where it does not exist yet)."""
+    with app.connection_or_acquire() as connection:
+        channel = connection.default_channel
+        try:
+            return int(channel.queue_declare(queue=queue, passive=True).message_count)
+        except connection.channel_errors:
+            return 0
+
+
+def _publish(signals: Sequence[Signal]) -> None:
+    with app.producer_or_acquire() as producer, producer.batch(BATCH):
+        for signal in signals:
+            enqueue_publish(signal, producer)
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)
