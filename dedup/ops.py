@@ -143,9 +143,14 @@ class Claim:
         return Claimed(Answer(answer), Record.loads(record), int(left_ms), source)
 
 
+def _loaded(text: str | None) -> Record | None:
+    # An empty text is a foreign value, not an absent one.
+    return None if text is None else Record.loads(text)
+
+
 def _parse_settled(reply: Sequence[Any], source: str) -> Settled:
     acted, record = reply
-    return Settled(bool(int(acted)), Record.loads(record) if record else None, source)
+    return Settled(bool(int(acted)), _loaded(record), source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,9 +287,9 @@ class Peek:
         return ()
 
     def parse(self, reply: Sequence[Any], source: str) -> Peeked:
-        """``{record or false, now_ms}``."""
+        """``{record or nil, now_ms}``."""
         record, now_ms = reply
-        return Peeked(Record.loads(record) if record else None, int(now_ms), source)
+        return Peeked(_loaded(record), int(now_ms), source)
 
 
 @dataclass(frozen=True, slots=True)

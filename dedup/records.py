@@ -81,7 +81,7 @@ class Record:
         try:
             fields = json.loads(text)
             return cls._from_fields(fields)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return cls(State.DONE, attempt=0, outcome=FOREIGN, value=text)
 
     @classmethod

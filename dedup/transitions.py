@@ -92,9 +92,7 @@ def _claim_unknown(op: Claim, stored: str, record: Record, now_ms: int) -> Step:
     return Step(("unknown", 0, text), Write(text, op.held_ttl_ms or op.ttl_ms))
 
 
-def _acquire(
-    op: Claim, now_ms: int, attempt: int, failures: int = 0, in_doubt: bool = False, reason: str = ""
-) -> Step:
+def _acquire(op: Claim, now_ms: int, attempt: int, failures: int = 0, in_doubt: bool = False, reason: str = "") -> Step:
     record = Record(
         State.CLAIMED,
         token=op.token,
@@ -131,7 +129,7 @@ def _complete(op: Complete, stored: str | None, now_ms: int) -> Step:
         return Step((int(mine), stored))
     held = record is not None and record.token == op.token and record.state is not State.RELEASED
     if not op.fact and not held:
-        return Step((0, stored or ""))
+        return Step((0, stored))
     text = _completed(op, record or Record(State.CLAIMED), now_ms)
     return Step((1, text), Write(text, op.ttl_ms))
 
@@ -153,15 +151,13 @@ def _completed(op: Complete, record: Record, now_ms: int) -> str:
 
 def _release(op: Release, stored: str | None, now_ms: int) -> Step:
     if stored is None:
-        return Step((0, ""))
+        return Step((0, None))
     record = Record.loads(stored)
     if record.token != op.token or record.state is State.DONE:
         return Step((0, stored))
     if record.state is State.RELEASED or (record.state is State.UNKNOWN and record.in_doubt):
         return Step((1, stored))
-    record = replace(
-        record, at_ms=now_ms, until_ms=now_ms + op.retry_ms, failures=record.failures + int(op.failed)
-    )
+    record = replace(record, at_ms=now_ms, until_ms=now_ms + op.retry_ms, failures=record.failures + int(op.failed))
     if record.in_doubt:
         record = replace(record, state=State.UNKNOWN)
     else:
@@ -189,13 +185,13 @@ def _doubt(op: Doubt, stored: str | None, now_ms: int) -> Step:
 
 
 def _begin(op: Begin, stored: str | None, now_ms: int) -> Step:
-    if stored is not None and stored.isdigit():
+    if stored is not None and stored.isascii() and stored.isdigit():
         return Step((stored, 0))
     return Step((str(now_ms), 1), Write(str(now_ms), 0))
 
 
 def _peek(op: Peek, stored: str | None, now_ms: int) -> Step:
-    return Step((stored or "", now_ms))
+    return Step((stored, now_ms))
 
 
 _TRANSITIONS: dict[type[Any], Callable[[Any, str | None, int], Step]] = {

@@ -3,7 +3,7 @@
 --   ARGV     none
 -- replies    {since_ms, just_now (0/1)}
 local since = redis.call('GET', KEYS[1])
-if since and tonumber(since) then
+if since and string.find(since, '^%d+$') then
   return {since, 0}
 end
 local time = redis.call('TIME')

@@ -10,7 +10,14 @@ local max_failures, held_ttl = tonumber(ARGV[7]), tonumber(ARGV[8])
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local raw = redis.call('GET', key)
+local raw = redis.pcall('GET', key)
+if type(raw) == 'table' then
+  -- A list or hash is someone else's value, as a foreign text is; any other error is the caller's.
+  if string.sub(raw.err, 1, 9) ~= 'WRONGTYPE' then
+    return raw
+  end
+  raw = raw.err
+end
 
 local function write(rec, keep_ms)
   rec.a = now
@@ -61,8 +68,9 @@ if rec.s == 'claimed' then
   if rec.t == token then
     return acquire(attempt, failures, rec.p == 1 and (rec.w or ''))
   end
-  if rec.u > now then
-    return {'busy', rec.u - now, raw}
+  local left = (rec.u or 0) - now
+  if left > 0 then
+    return {'busy', left, raw}
   end
   failures = failures + 1
   local why = 'the lease ran out under attempt ' .. attempt

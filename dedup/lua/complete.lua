@@ -1,12 +1,19 @@
 -- complete: make the record DONE; the first DONE stands (dedup.ops.Complete).
 --   KEYS[1]  the record
 --   ARGV     1 token  2 outcome  3 ttl_ms  4 value (JSON or empty)  5 reason  6 digest  7 fact (0/1)
--- replies    {acted (0/1), record or ''}
+-- replies    {acted (0/1), record or nil}
 local key = KEYS[1]
 local token, outcome, ttl, value, reason, digest = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
 local fact = ARGV[7] == '1'
 
-local raw = redis.call('GET', key)
+local raw = redis.pcall('GET', key)
+if type(raw) == 'table' then
+  -- A list or hash is someone else's value, as a foreign text is; any other error is the caller's.
+  if string.sub(raw.err, 1, 9) ~= 'WRONGTYPE' then
+    return raw
+  end
+  raw = raw.err
+end
 local rec = {}
 if raw then
   local ours
@@ -20,7 +27,7 @@ if raw then
   end
 end
 if not fact and not (raw and rec.t == token and rec.s ~= 'released') then
-  return {0, raw or ''}
+  return {0, raw}
 end
 
 local time = redis.call('TIME')

@@ -1,12 +1,19 @@
 -- doubt: nobody knows whether the effect happened (dedup.ops.Doubt).
 --   KEYS[1]  the record
 --   ARGV     1 token  2 reason  3 ttl_ms  4 hold (0/1)  5 retry_ms  6 digest
--- replies    {acted (0/1), record or ''}
+-- replies    {acted (0/1), record or nil}
 local key = KEYS[1]
 local token, reason, ttl, hold = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
 local retry, digest = tonumber(ARGV[5]), ARGV[6]
 
-local raw = redis.call('GET', key)
+local raw = redis.pcall('GET', key)
+if type(raw) == 'table' then
+  -- A list or hash is someone else's value, as a foreign text is; any other error is the caller's.
+  if string.sub(raw.err, 1, 9) ~= 'WRONGTYPE' then
+    return raw
+  end
+  raw = raw.err
+end
 local rec = {t = token, n = 1}
 if raw then
   local ours

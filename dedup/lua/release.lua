@@ -1,13 +1,20 @@
 -- release: give the claim back, nothing happened in this attempt (dedup.ops.Release).
 --   KEYS[1]  the record
 --   ARGV     1 token  2 ttl_ms  3 retry_ms  4 reason  5 failed (0/1)
--- replies    {acted (0/1), record or ''}
+-- replies    {acted (0/1), record or nil}
 local key = KEYS[1]
 local token, ttl, retry, reason, failed = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5] == '1'
 
-local raw = redis.call('GET', key)
+local raw = redis.pcall('GET', key)
+if type(raw) == 'table' then
+  -- A list or hash is someone else's value, as a foreign text is; any other error is the caller's.
+  if string.sub(raw.err, 1, 9) ~= 'WRONGTYPE' then
+    return raw
+  end
+  raw = raw.err
+end
 if not raw then
-  return {0, ''}
+  return {0, raw}
 end
 local ours, rec = pcall(cjson.decode, raw)
 if not ours or type(rec) ~= 'table' or rec.t ~= token then

@@ -1,7 +1,8 @@
-"""Clients of Redis, made from a URL with the time-outs that the protocol needs. Nothing connects before its first use."""
+"""Clients of Redis, made from a URL with the time-outs that the protocol needs. They connect on first use."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,13 @@ SCHEMES = ("redis", "rediss", "unix")
 TIMEOUTS: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0, "health_check_interval": 5}
 
 
+# A foreign value may be binary, and a reason may hold what the file system made of a bad name: neither may raise.
+ENCODING: dict[str, Any] = {"decode_responses": True, "encoding_errors": "backslashreplace"}
+
+_LOGIN = re.compile(r"\A([A-Za-z+]*://)?(?:([^:/?#@]*):)?.*@", re.DOTALL)
+_QUERY_SECRET = re.compile(r"(?i)([?&][^=&]*pass[^=&]*=)[^&]*")
+
+
 def connect(url: str, **options: Any) -> redis.Redis:
     """A client for `url` (``redis://``, ``rediss://``, ``unix://``). It connects on first use.
 
@@ -25,14 +33,16 @@ def connect(url: str, **options: Any) -> redis.Redis:
         options: for `redis.Redis.from_url`, over the defaults given here.
 
     Raises:
-        InvalidSetting: the URL is malformed.
+        InvalidSetting: the URL is malformed, or has an option that the client does not know.
     """
     check_url(url)
     retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 3)
-    defaults = {"decode_responses": True, "retry": retry, **TIMEOUTS}
+    defaults = {"retry": retry, **ENCODING, **TIMEOUTS}
     try:
         client: redis.Redis = redis.Redis.from_url(url, **{**defaults, **options})
-    except ValueError as error:
+        # An option that no connection takes would otherwise raise at the first use only.
+        client.connection_pool.connection_class(**client.get_connection_kwargs())
+    except (ValueError, TypeError, redis.RedisError) as error:
         raise InvalidSetting("REDIS_URL", redact(url), str(error)) from None
     return client
 
@@ -57,13 +67,6 @@ def check_url(url: str) -> None:
 
 
 def redact(url: str) -> str:
-    """The URL without its password."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "(unreadable)"
-    head, at, host = parts.netloc.rpartition("@")
-    if not at:
-        return url
-    user = head.partition(":")[0]
-    return parts._replace(netloc=f"{user}:***@{host}").geturl()
+    """The URL without its password. It need not be well-formed: a password with a ``/`` in it splits wrongly."""
+    without_login = _LOGIN.sub(lambda login: f"{login[1] or ''}{login[2] or ''}:***@", url)
+    return _QUERY_SECRET.sub(r"\1***", without_login)

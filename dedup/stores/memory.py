@@ -25,8 +25,9 @@ def _wall_ms() -> int:
 class MemoryStore:
     """A bounded, thread-safe store in memory.
 
-    Full, it first drops what has expired, then the oldest records that are DONE or RELEASED, and only when all are live
-    claims or unknowns the oldest of these, which it counts in `dropped_live` and logs: a claim is never dropped silently.
+    Full, it first drops what has expired, then the oldest record that is DONE or RELEASED, and only when all are live
+    claims or unknowns the oldest of these, which it counts in `dropped_live` and logs: a claim is never dropped
+    silently.
 
     Args:
         max_entries: bound on the number of records.
@@ -85,9 +86,7 @@ class MemoryStore:
         matches = re.compile(fnmatch.translate(pattern.replace("[^", "[!"))).match
         with self._lock:
             now_ms = self._clock_ms()
-            found = [
-                key for key in list(self._entries) if matches(key) and self._read(key, now_ms) is not None
-            ]
+            found = [key for key in list(self._entries) if matches(key) and self._read(key, now_ms) is not None]
         yield from found
 
     def close(self) -> None:
@@ -129,9 +128,7 @@ class MemoryStore:
         del self._entries[victim]
 
     def _prune(self, now_ms: int) -> int:
-        expired = [
-            key for key, (_, expires_ms) in self._entries.items() if expires_ms and expires_ms <= now_ms
-        ]
+        expired = [key for key, (_, expires_ms) in self._entries.items() if expires_ms and expires_ms <= now_ms]
         for key in expired:
             del self._entries[key]
         return len(expired)

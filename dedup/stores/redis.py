@@ -10,13 +10,14 @@ from redis import exceptions as redis_errors
 
 from dedup.lua import script
 from dedup.ops import Op
+from dedup.stores.commands import decoded, in_order, keys_and_args
 from dedup.stores.translate import translated
 
 R = TypeVar("R")
 
 
 class RedisStore:
-    """A store on a connected `redis.Redis` client (see `dedup.stores.connect`), which must decode responses.
+    """A store on a `redis.Redis` client, best one of `dedup.stores.connect`; it may decode responses or not.
 
     The client may resend a command whose reply was lost: every operation of `dedup.ops` answers its own token alike the
     second time.
@@ -30,7 +31,7 @@ class RedisStore:
     def run(self, op: Op[R]) -> R:
         """Run one operation: atomic, one round trip (``EVALSHA``; ``EVAL`` where the server lost the script)."""
         with translated():
-            return op.parse(self._call(op), self.source)
+            return op.parse(decoded(self._call(op)), self.source)
 
     def run_many(self, ops: Sequence[Op[Any]]) -> list[Any]:
         """Run operations in order, in one round trip."""
@@ -39,19 +40,20 @@ class RedisStore:
         with translated():
             replies = self._pipelined(ops)
             if any(isinstance(reply, redis_errors.NoScriptError) for reply in replies):
-                # The whole batch again and in order: an operation answers its own token alike the second time.
+                # Another node of a Cluster, or a flush in between. The whole batch again and in order: an operation
+                # answers its own token alike the second time.
                 for name in {op.script for op in ops}:
                     self._client.script_load(script(name).text)
                 replies = self._pipelined(ops)
             for reply in replies:
                 if isinstance(reply, Exception):
                     raise reply
-        return [op.parse(reply, self.source) for op, reply in zip(ops, replies, strict=True)]
+        return [op.parse(decoded(reply), self.source) for op, reply in zip(ops, replies, strict=True)]
 
     def get(self, key: str) -> str | None:
         """The stored text (``GET``)."""
         with translated():
-            text: str | None = self._client.get(key)
+            text: str | None = decoded(self._client.get(key))
             return text
 
     def put(self, key: str, text: str, ttl_ms: int) -> None:
@@ -69,7 +71,8 @@ class RedisStore:
     def scan(self, pattern: str) -> Iterator[str]:
         """Keys that match a glob pattern (``SCAN``, never ``KEYS``)."""
         with translated():
-            yield from self._client.scan_iter(match=pattern, count=1000)
+            for key in self._client.scan_iter(match=pattern, count=1000):
+                yield decoded(key)
 
     def close(self) -> None:
         """Give back the connections."""
@@ -77,15 +80,17 @@ class RedisStore:
 
     def _call(self, op: Op[Any]) -> Any:
         lua = script(op.script)
-        keys = op.keys()
         try:
-            return self._client.evalsha(lua.sha, len(keys), *keys, *op.args())
+            return self._client.evalsha(lua.sha, len(op.keys()), *keys_and_args(op))
         except redis_errors.NoScriptError:
-            return self._client.eval(lua.text, len(keys), *keys, *op.args())
+            return self._client.eval(lua.text, len(op.keys()), *keys_and_args(op))
 
     def _pipelined(self, ops: Sequence[Op[Any]]) -> list[Any]:
         with self._client.pipeline(transaction=False) as pipe:
-            for op in ops:
-                keys = op.keys()
-                pipe.evalsha(script(op.script).sha, len(keys), *keys, *op.args())
+            for op, first in in_order(ops):
+                lua = script(op.script)
+                if first:
+                    pipe.eval(lua.text, len(op.keys()), *keys_and_args(op))
+                else:
+                    pipe.evalsha(lua.sha, len(op.keys()), *keys_and_args(op))
             return list(pipe.execute(raise_on_error=False))

@@ -18,6 +18,7 @@ _REMEDIES = {
     "NOPERM": "the Redis user lacks a permission (ACL): see docs/operations.md for the rules that each role needs",
     "NOREPLICAS": "too few replicas acknowledge (min-replicas-to-write): bring replicas back",
     "MASTERDOWN": "the replica has lost its primary",
+    "WRONGTYPE": "the key holds a list, a hash or another type: delete it, or set a KEY_PREFIX of your own",
     "LOADING": "the server is still loading its data",
     "BUSY": "a script blocks the server",
     "TRYAGAIN": "a Cluster slot is being moved",
@@ -31,12 +32,22 @@ _BY_TYPE: tuple[tuple[type[Exception], str], ...] = (
     (redis_errors.ReadOnlyError, "READONLY"),
     (redis_errors.OutOfMemoryError, "OOM"),
     (redis_errors.BusyLoadingError, "LOADING"),
+    (redis_errors.MasterDownError, "MASTERDOWN"),
+    (redis_errors.ClusterDownError, "CLUSTERDOWN"),
+    (redis_errors.TryAgainError, "TRYAGAIN"),
+)
+# What a server writes for a code that the client has cut off, or that it never gave (from Redis 7.0 to Valkey 9).
+_BY_TEXT = (
+    ("ACL failure in script", "NOPERM"),
+    ("The user executing the script can't run", "NOPERM"),
+    ("Authentication required", "NOAUTH"),
+    ("must be called with the client already authenticated", "NOAUTH"),
 )
 
 
 def translate(error: Exception) -> StoreError:
     """What a `redis` error means for the caller. The message never holds the URL, which may hold a password."""
-    code = next((code for kind, code in _BY_TYPE if isinstance(error, kind)), _code_of(error))
+    code = _code_of(error)
     if code in _REMEDIES:
         kind = StoreUnavailable if code in _PASSING else StoreRefused
         return kind(f"{code}: {_REMEDIES[code]}")
@@ -46,9 +57,10 @@ def translate(error: Exception) -> StoreError:
 
 
 def _code_of(error: Exception) -> str:
-    words = str(error).split(maxsplit=1)
-    first = words[0].rstrip(":") if words else ""
-    return "NOAUTH" if "NOAUTH" in str(error)[:60] else first
+    text = str(error)
+    by_text = (code for said, code in _BY_TEXT if said in text)
+    by_type = (code for kind, code in _BY_TYPE if isinstance(error, kind))
+    return next(by_text, None) or next(by_type, None) or text.partition(" ")[0].rstrip(":")
 
 
 @contextmanager
