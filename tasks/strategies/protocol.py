@@ -37,8 +37,10 @@ class Strategy(Protocol):
     the same signal. The shipped ones are frozen dataclasses whose fields are the parameters from the watchlist.
     """
 
-    version: str
-    """Sent with every signal. Change it when the rules change."""
+    @property
+    def version(self) -> str:
+        """Sent with every signal. Change it when the rules change. An attribute will do."""
+        ...
 
     @property
     def warmup(self) -> int:
