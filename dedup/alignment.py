@@ -16,7 +16,7 @@ them (the sessions of an exchange), so an alignment of your own needs no more th
     - Boundaries are read off the New York clock, also within the day: `4h` candles start at 17, 21, 01, 05, 09 and 13
       o'clock all year round. The candle that holds the change of clocks is an hour shorter or longer (it falls on the
       weekend, when forex is closed), and that day has 23 or 25 hours. A boundary inside the repeated hour is its first
-      occurrence.
+      occurrence; one inside the skipped hour is where it would have been, an hour further on the clock.
     - A timeframe that does not divide the day starts afresh at 17:00, so the last candle of the day is shorter.
     - Weeks start with the trading day Monday: Sunday 17:00 New York. OANDA's own default is Friday 17:00, which holds
       the same trades (the market is closed in between) under another name: ask OANDA for `weeklyAlignment=Sunday`.
@@ -118,7 +118,7 @@ def _origin(timeframe: Timeframe) -> datetime:
 
 def _trading_wall(moment: datetime) -> datetime:
     """The New York clock plus seven hours, naive: its midnight is 17:00 in New York."""
-    return moment.astimezone(_NEW_YORK).replace(tzinfo=None, fold=0) + _TRADING_DAY_LEAD
+    return moment.astimezone(_NEW_YORK).replace(tzinfo=None) + _TRADING_DAY_LEAD
 
 
 def _from_trading_wall(wall: datetime) -> datetime:

@@ -71,8 +71,8 @@ def starts_in_new_york(timeframe: str, after: datetime, until: datetime) -> list
 
 @settings(deadline=None, max_examples=400)
 @given(alignments, timeframes, any_moment)
-@example(NY17, Timeframe.parse("7201s"), datetime(2024, 11, 3, 6, 30, tzinfo=UTC))
-@example(NY17, Timeframe.parse("150m"), datetime(2024, 3, 10, 7, 10, tzinfo=UTC))
+@example(NY17, Timeframe.parse("170m"), datetime(2024, 11, 3, 6, 10, tzinfo=UTC))
+@example(NY17, Timeframe.parse("190m"), datetime(2024, 3, 10, 7, 10, tzinfo=UTC))
 def test_candles_tile_time(alignment: Alignment, timeframe: Timeframe, moment: datetime) -> None:
     """Every moment lies in exactly one candle, whose neighbours start and close where it closes and starts."""
     here = candle_at(alignment, "EURUSD", timeframe, moment)
@@ -233,6 +233,23 @@ def test_ny17_only_the_candle_of_the_change_differs(day: str, timeframe: str, ca
     found = spans(NY17, timeframe, start, next_close(NY17, Timeframe.parse("1d"), start))
     odd = [(start, close - start) for start, close in found if close - start != Timeframe.parse(timeframe).length]
     assert odd == [(utc(candle_start), timedelta(hours=hours))]
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "moment", "start", "close"),
+    [
+        ("170m", "2024-11-03T05:29:59", "2024-11-03T02:40", "2024-11-03T05:30"),
+        ("170m", "2024-11-03T05:30", "2024-11-03T05:30", "2024-11-03T09:20"),
+        ("170m", "2024-11-03T06:10", "2024-11-03T05:30", "2024-11-03T09:20"),
+        ("190m", "2024-03-10T07:10", "2024-03-10T04:20", "2024-03-10T07:30"),
+        ("190m", "2024-03-10T07:30", "2024-03-10T07:30", "2024-03-10T09:40"),
+    ],
+)
+def test_ny17_boundaries_in_the_changed_hour(timeframe: str, moment: str, start: str, close: str) -> None:
+    """A boundary in the repeated hour is its first occurrence, one in the skipped hour lies an hour on."""
+    here = candle_at(NY17, "EURUSD", Timeframe.parse(timeframe), utc(moment))
+    assert here is not None
+    assert (here.start, here.close) == (utc(start), utc(close))
 
 
 @settings(deadline=None)
