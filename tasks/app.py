@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from tasks.settings import Settings
 
@@ -27,7 +27,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "result_backend": backend.get_secret_value() if backend else None,
         "task_ignore_result": backend is None,
         "result_expires": 3600,
-        "task_queues": [Queue(name) for name in QUEUES],
+        "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
         "task_default_queue": CONTROL,
         "task_routes": {"evaluate_candle": {"queue": CANDLES}, "publish_signal": {"queue": PUBLISH}},
         "task_serializer": "json",

@@ -60,7 +60,7 @@ def enqueue_candles(timeframe: str, alignment: str) -> Result:
     ahead = now + timedelta(seconds=_skew_s(line))
     watches = line.watchlist.closing(timeframe, alignment)
     candles = [last_closed(watch.alignment, watch.instrument, watch.timeframe, ahead) for watch in watches]
-    sent = enqueue_evaluations(line, candles)
+    sent = enqueue_evaluations(line, [candle for candle in candles if line.watched(candle)])
     if not candles:
         return {"outcome": "unwatched", "timeframe": timeframe, "alignment": alignment}
     return {"outcome": "enqueued", "candles": sent, "timeframe": timeframe, "close": _iso(candles[0].close)}
@@ -79,7 +79,7 @@ def enqueue_evaluations(line: Pipeline, candles: Iterable[Candle]) -> int:
                     "candle_start": _iso(candle.start),
                 },
                 producer=producer,
-                countdown=left_s if left_s > 0 else None,
+                countdown=max(0.0, left_s),
                 expires=line.clock.wall(candle.close + timedelta(seconds=line.settings.horizon)),
             )
             sent += 1
@@ -96,7 +96,7 @@ def evaluate_candle(self: Task[..., Result], instrument: str, timeframe: str, ca
     candle = candle_of(watch.alignment, watch.instrument, watch.timeframe, _parse_start(candle_start))
     _await_close(self, line, candle)
     if candle.close <= line.horizon_start(line.clock.now()):
-        return candle_result("expired", candle, reason="older than the horizon, or than WATCH_FROM")
+        return candle_result("expired", candle, reason="older than the horizon")
     try:
         return _Work(self, line, watch, candle).run()
     except StoreError as error:

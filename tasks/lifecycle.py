@@ -1,16 +1,18 @@
-"""What a worker does when it starts and when it forks."""
+"""What a worker does when it starts, when it forks, and when a task has ended."""
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
-from celery.signals import beat_init, worker_init, worker_process_init
+from celery.signals import beat_init, task_retry, task_success, worker_init, worker_process_init
 
 from dedup.errors import StoreError
 from tasks.runtime import forget_pipeline, pipeline
 
 log = logging.getLogger("candlelatch.lifecycle")
+outcomes = logging.getLogger("candlelatch.outcomes")
 
 
 @worker_process_init.connect(weak=False)
@@ -28,3 +30,15 @@ def _begin_memory(**_: Any) -> None:
         log.warning("cannot read when the store's memory began: %s", error)
     else:
         log.info("the store remembers since %d ms", since_ms)
+
+
+@task_success.connect(weak=False)
+def _log_outcome(sender: Any = None, result: Any = None, **_: Any) -> None:
+    if isinstance(result, dict) and "outcome" in result:
+        outcomes.info("outcome %s", json.dumps({"task": sender.name, **result}, default=str, ensure_ascii=False))
+
+
+@task_retry.connect(weak=False)
+def _log_retry(sender: Any = None, request: Any = None, reason: Any = None, **_: Any) -> None:
+    fields = {"task": sender.name, "outcome": "retry", "reason": str(reason), "id": request.id}
+    outcomes.info("outcome %s", json.dumps(fields, ensure_ascii=False))

@@ -14,7 +14,7 @@ from dedup.stores.connect import connect
 from dedup.stores.memory import MemoryStore
 from dedup.stores.protocol import Store
 from dedup.stores.redis import RedisStore
-from dedup.timeframe import Timeframe
+from dedup.timeframe import Candle, Timeframe
 from tasks.clock import Clock
 from tasks.settings import Settings, current_settings
 from tasks.watchlist import Watchlist, load_watchlist
@@ -58,9 +58,12 @@ class Pipeline:
 
     def horizon_start(self, now: datetime) -> datetime:
         """Candles that closed at or before this are not worked any more."""
-        start = now - timedelta(seconds=self.settings.horizon)
-        watch_from = self.settings.watch_from
-        return start if watch_from is None else max(start, watch_from)
+        return now - timedelta(seconds=self.settings.horizon)
+
+    def watched(self, candle: Candle) -> bool:
+        """Whether a candle closed within `WATCH_FROM` and `WATCH_UNTIL`."""
+        first, last = self.settings.watch_from, self.settings.watch_until
+        return (first is None or candle.close > first) and (last is None or candle.close <= last)
 
 
 def delivery_options(settings: Settings) -> DeliveryOptions:

@@ -93,7 +93,7 @@ def closed_candles(line: Pipeline) -> list[Candle]:
     found: list[Candle] = []
     for watch in line.watchlist:
         found += closed_between(watch.alignment, watch.instrument, watch.timeframe, since, until)
-    return sorted(found, key=lambda candle: candle.close)
+    return sorted(filter(line.watched, found), key=lambda candle: candle.close)
 
 
 def is_due(peeked: Peeked) -> bool:

@@ -1,0 +1,63 @@
+"""Subcommands of `celery -A tasks` (entry-point group ``celery.commands``)."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+
+@click.command()
+@click.option("--demo", is_flag=True, help="Hurt the pipeline while it runs, judge it at the end, and exit.")
+@click.option("--day", "day_s", type=float, default=None, help="Wall seconds that a day of the replay takes.")
+@click.option("--home", type=click.Path(path_type=Path), default=None, help="Where to write; a new folder by default.")
+def up(demo: bool, day_s: float | None, home: Path | None) -> None:
+    """Run the whole pipeline on this machine: engine, reference API, workers, beats, Flower.
+
+    Exit code: 0 when all is well, 1 when the demonstration found something posted twice, lost or missing, 2 when
+    something did not start.
+    """
+    from tasks.demo import run_demo
+
+    console = Console()
+    folder = home or Path(tempfile.mkdtemp(prefix="candlelatch-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if demo:
+            good = run_demo(console, folder, day_s or 1.0)
+            if good and home is None:
+                shutil.rmtree(folder, ignore_errors=True)
+            elif not good:
+                console.print(f"logs and data are kept in {folder}")
+            sys.exit(0 if good else 1)
+        _look_around(console, folder, day_s or 5.0)
+    except KeyboardInterrupt:
+        console.print("stopped")
+        sys.exit(130 if demo else 0)
+    except TimeoutError as error:
+        console.print(f"[red]{error}[/]; logs are in {folder}")
+        sys.exit(2)
+
+
+def _look_around(console: Console, folder: Path, day_s: float) -> None:
+    from tasks.demo import END_OF_BARS, replay, running
+    from tasks.live import addresses, view
+    from tasks.outcomes import LogTail, Tally
+    from tasks.stack import WORKERS, make_stack
+
+    stack = make_stack(folder, replay(day_s, END_OF_BARS))
+    tally, tail = Tally(), LogTail([stack.home / f"{name}.log" for name in WORKERS])
+    with running(stack):
+        console.print(addresses(stack))
+        with Live(console=console, refresh_per_second=4) as live:
+            while True:
+                for outcome in tail.read():
+                    tally.add(outcome)
+                live.update(view(stack, tally, ["Ctrl-C stops everything that this started."]))
+                time.sleep(0.5)

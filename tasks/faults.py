@@ -1,0 +1,106 @@
+"""What the demonstration does to its own pipeline: the faults that make other pipelines post twice or lose work."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import requests
+
+from tasks.stack import ENGINE, WORKERS, Stack, engine_answers, wait_until
+from tasks.supervisor import Supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is done to the pipeline.
+
+    Attributes:
+        at_s: when, wall seconds from the beginning of the replay.
+        name: for the live view and the report.
+        strike: does it, and says in words what it did.
+    """
+
+    at_s: float
+    name: str
+    strike: Callable[[Stack, Supervisor], str]
+
+
+def scenario() -> list[Fault]:
+    """The faults of `make demo`, in order."""
+    return [
+        Fault(8, "API drops 2 replies after committing", _misbehave({"kind": "drop_reply", "times": 2})),
+        Fault(16, "API answers 500 twice after committing", _misbehave({"kind": "error_after_commit", "times": 2})),
+        Fault(24, "kill -9 of a whole worker with a POST in flight", kill_worker_in_flight),
+        Fault(40, "API says 429 twice", _misbehave({"kind": "refuse", "times": 2, "seconds": 1})),
+        Fault(46, "kill -9 and restart of the engine", restart_engine),
+        Fault(58, "API resets 2 connections after committing", _misbehave({"kind": "reset", "times": 2})),
+        Fault(64, "a worker is stopped beyond its lease with a POST in flight", stop_worker_in_flight),
+    ]
+
+
+def _misbehave(fault: dict[str, Any]) -> Callable[[Stack, Supervisor], str]:
+    def strike(stack: Stack, _: Supervisor) -> str:
+        _tell(stack, fault)
+        return f"{fault['kind']} x {fault['times']}"
+
+    return strike
+
+
+def _tell(stack: Stack, fault: dict[str, Any]) -> None:
+    requests.put(f"{stack.api_url}/faults", json=fault, timeout=3).raise_for_status()
+
+
+def kill_worker_in_flight(stack: Stack, supervisor: Supervisor) -> str:
+    """Wait for a worker that is in the middle of a POST, and SIGKILL it with all its children."""
+    name = _worker_in_flight(stack, supervisor)
+    supervisor.kill(name)
+    return f"killed {name}"
+
+
+def stop_worker_in_flight(stack: Stack, supervisor: Supervisor) -> str:
+    """SIGSTOP a worker in the middle of a POST until its claim has been taken over, then let it go on."""
+    name = _worker_in_flight(stack, supervisor)
+    lease_s = float(stack.env["PUBLISH_LEASE"])
+    supervisor[name].signal(signal.SIGSTOP)
+    time.sleep(lease_s + 2)
+    supervisor[name].signal(signal.SIGCONT)
+    return f"stopped {name} for {lease_s + 2:g} s"
+
+
+def _worker_in_flight(stack: Stack, supervisor: Supervisor, patience_s: float = 20) -> str:
+    """Let the API stall after committing, and find the worker that waits for it."""
+    _tell(stack, {"kind": "stall", "times": 1, "seconds": 2.5})
+    until = time.monotonic() + patience_s
+    while time.monotonic() < until:
+        for name in WORKERS:
+            if _talks_to(supervisor[name].pid, stack.receiver_port):
+                time.sleep(0.3)  # long enough for the POST to be on the API's side
+                return name
+        time.sleep(0.02)
+    return WORKERS[0]
+
+
+def _talks_to(pid: int, port: int) -> bool:
+    try:
+        parent = psutil.Process(pid)
+        family = [parent, *parent.children(recursive=True)]
+        return any(
+            one.raddr and one.raddr.port == port and one.status == psutil.CONN_ESTABLISHED
+            for member in family
+            for one in member.net_connections(kind="tcp")
+        )
+    except (psutil.Error, OSError):
+        return False
+
+
+def restart_engine(stack: Stack, supervisor: Supervisor) -> str:
+    """SIGKILL the engine; the supervisor starts it on the same data."""
+    supervisor.kill(ENGINE)
+    time.sleep(0.2)
+    took_s = wait_until(lambda: engine_answers(stack), 30, "the engine after its restart")
+    return f"back after {took_s + 0.2:.1f} s"
