@@ -174,7 +174,7 @@ def _classify_lookup(reply: Reply, signal_id: str, quotable: str) -> Attempted:
         return Attempted(Verdict.UNKNOWN, f"{said}: the API does not have it", status)
     if not 200 <= status < 300:
         return Attempted(Verdict.UNKNOWN, with_excerpt(said, quotable), status)
-    if _names(reply.body, signal_id):
+    if reply.whole and _names(reply.body, signal_id):
         return Attempted(Verdict.POSTED, f"{said}: the API has it", status)
     return Attempted(Verdict.UNKNOWN, f"{said}, but the reply is no JSON that holds the signal's id", status)
 

@@ -64,8 +64,8 @@ def _connecting(causes: tuple[BaseException, ...]) -> str:
         return "connect refused"
     if _first(causes, TimeoutError):
         return "connect timed out"
-    failed = _first(causes, OSError)
-    return f"connect failed: {excerpt((failed and failed.strerror) or type(causes[-1]).__name__)}"
+    named = (cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror)
+    return f"connect failed: {excerpt(next(named, type(causes[-1]).__name__))}"
 
 
 def _securing(causes: tuple[BaseException, ...]) -> str:
