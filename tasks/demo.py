@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.table import Table
 
 from dedup.errors import StoreError
-from tasks.evidence import Expected, Verdict, expect, judge
+from tasks.evidence import Expected, Verdict, expect, judge, unsettled
 from tasks.faults import Fault, scenario
 from tasks.live import addresses, view
 from tasks.outcomes import LogTail, Tally
@@ -41,7 +41,8 @@ class Struck:
 
     Attributes:
         at_s: seconds from the beginning of the replay.
-        recovered_s: seconds until no candle that had closed and no signal that had been due was open any more.
+        recovered_s: seconds from the fault until every candle that had closed by then, and every signal of it, was
+            settled in the store.
     """
 
     fault: Fault
@@ -133,7 +134,7 @@ def _strike_all(run: Run, supervisor: Supervisor) -> None:
         closed_by = run.stack.clock.now()
         run.struck.append(Struck(fault, at_s, "…"))
         run.struck[-1].what = fault.strike(run.stack, supervisor)
-        if "kill" in fault.name:
+        if fault.measured:
             run.struck[-1].recovered_s = _recovery_s(run, closed_by)
 
 
@@ -143,7 +144,7 @@ def _recovery_s(run: Run, closed_by: datetime, patience_s: float = 40) -> float 
     expected = _expected(run, closed_by)
     while time.monotonic() - began < patience_s:
         try:
-            if _judge(run, expected).settled:
+            if not unsettled(run.line, expected):
                 return time.monotonic() - began
         except StoreError:
             pass
@@ -196,13 +197,13 @@ def summary(run: Run, verdict: Verdict, restarts: dict[str, int]) -> Table:
         ("distinct signal ids with an effect", len(log.ids)),
         ("doubles in effect", len(verdict.doubled)),
         ("effects that no bar asks for", len(verdict.unexpected)),
-        ("repeated POSTs that the API recognised", verdict.posts - len(log.ids)),
-        ("duplicate deliveries suppressed by claims", run.tally.suppressed),
+        ("repeated or refused POSTs, without effect", verdict.posts - len(log.ids)),
+        ("deliveries suppressed by claims", run.tally.suppressed),
     ]
     for one in run.struck:
-        if "kill" in one.fault.name:
+        if one.fault.measured:
             recovered = "not within 40 s" if one.recovered_s is None else f"{one.recovered_s:.1f} s"
-            rows.append((f"recovery after {one.fault.name}", recovered))
+            rows.append((f"recovered after {one.what}", recovered))
     rows.append(("processes started again", ", ".join(f"{k} x {v}" for k, v in restarts.items()) or "none"))
     rows.append(("verdict", "nothing twice, nothing lost" if verdict.good else "FAILED"))
     for name, value in rows:

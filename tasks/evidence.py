@@ -84,6 +84,13 @@ class Verdict:
         return not (self.missing or self.lost)
 
 
+def unsettled(line: Pipeline, expected: Expected) -> int:
+    """How many of the expected candles and signals are still open in the store."""
+    keys = [line.candles(one.timeframe).key(one.instrument, one.timeframe, one.start) for one in expected.candles]
+    keys += [_signal_key(line, signal) for signal in expected.signals.values()]
+    return sum(1 for peeked in line.signals.peek_many(keys) if peeked.record is None or not peeked.record.settled)
+
+
 def judge(line: Pipeline, expected: Expected, effects: Mapping[str, int], posts: int) -> Verdict:
     """Hold the API's effects by signal id against what was expected."""
     missing = [candle for candle in expected.candles if not _evaluated(line, candle)]
@@ -111,8 +118,11 @@ def _evaluated(line: Pipeline, candle: Candle) -> bool:
 
 
 def _why(line: Pipeline, signal: Signal) -> str:
-    key = line.signals.key(signal.instrument, signal.candle_start, signal.timeframe, signal.strategy)
-    record = line.signals.record(key)
+    record = line.signals.record(_signal_key(line, signal))
     if record is None or not record.settled:
         return ""
     return "held" if record.state is State.UNKNOWN else record.outcome
+
+
+def _signal_key(line: Pipeline, signal: Signal) -> str:
+    return line.signals.key(signal.instrument, signal.candle_start, signal.timeframe, signal.strategy)

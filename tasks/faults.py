@@ -23,11 +23,13 @@ class Fault:
         at_s: when, wall seconds from the beginning of the replay.
         name: for the live view and the report.
         strike: does it, and says in words what it did.
+        measured: tell how long the pipeline took to recover.
     """
 
     at_s: float
     name: str
     strike: Callable[[Stack, Supervisor], str]
+    measured: bool = False
 
 
 def scenario() -> list[Fault]:
@@ -35,9 +37,9 @@ def scenario() -> list[Fault]:
     return [
         Fault(8, "API drops 2 replies after committing", _misbehave({"kind": "drop_reply", "times": 2})),
         Fault(16, "API answers 500 twice after committing", _misbehave({"kind": "error_after_commit", "times": 2})),
-        Fault(24, "kill -9 of a whole worker with a POST in flight", kill_worker_in_flight),
+        Fault(24, "kill -9 of a whole worker with a POST in flight", kill_worker_in_flight, measured=True),
         Fault(40, "API says 429 twice", _misbehave({"kind": "refuse", "times": 2, "seconds": 1})),
-        Fault(46, "kill -9 and restart of the engine", restart_engine),
+        Fault(46, "kill -9 and restart of the engine", restart_engine, measured=True),
         Fault(58, "API resets 2 connections after committing", _misbehave({"kind": "reset", "times": 2})),
         Fault(64, "a worker is stopped beyond its lease with a POST in flight", stop_worker_in_flight),
     ]
@@ -59,7 +61,7 @@ def kill_worker_in_flight(stack: Stack, supervisor: Supervisor) -> str:
     """Wait for a worker that is in the middle of a POST, and SIGKILL it with all its children."""
     name = _worker_in_flight(stack, supervisor)
     supervisor.kill(name)
-    return f"killed {name}"
+    return f"kill -9 of {name}"
 
 
 def stop_worker_in_flight(stack: Stack, supervisor: Supervisor) -> str:
@@ -103,4 +105,4 @@ def restart_engine(stack: Stack, supervisor: Supervisor) -> str:
     supervisor.kill(ENGINE)
     time.sleep(0.2)
     took_s = wait_until(lambda: engine_answers(stack), 30, "the engine after its restart")
-    return f"back after {took_s + 0.2:.1f} s"
+    return f"kill -9 of the engine, back after {took_s + 0.2:.1f} s"

@@ -25,12 +25,11 @@ def addresses(stack: Stack) -> Panel:
 def view(stack: Stack, tally: Tally, notes: list[str]) -> RenderableType:
     """The live view."""
     table = Table(title=f"market time {stack.clock.now():%a %Y-%m-%d %H:%M}Z", expand=False)
-    for name in ("instrument", "candles evaluated", "market closed", "posted", "duplicates suppressed"):
-        table.add_column(name, justify="left" if name == "instrument" else "right")
-    table.add_column("last candle")
-    table.add_column("last signal")
+    for name in ("instrument", "evaluated", "closed", "posted", "suppressed"):
+        table.add_column(name, justify="left" if name == "instrument" else "right", no_wrap=True)
+    table.add_column("last signal", no_wrap=True)
     for instrument in sorted(tally.rows):
         row = tally.rows[instrument]
         numbers = (row.candles, row.closed, row.posts, row.suppressed)
-        table.add_row(instrument, *map(str, numbers), row.last_candle, row.last_signal)
+        table.add_row(instrument, *map(str, numbers), row.last_signal)
     return Group(table, *(Text(note, style="yellow") for note in notes[-8:]))

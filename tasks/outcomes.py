@@ -59,7 +59,6 @@ class InstrumentRow:
     closed: int = 0
     posts: int = 0
     suppressed: int = 0
-    last_candle: str = ""
     last_signal: str = ""
 
 
@@ -80,13 +79,11 @@ class Tally:
         row = self.rows.setdefault(instrument, InstrumentRow())
         span = str(outcome.get("candle", "")).partition("T")[0]
         row.suppressed += kind in SUPPRESSED
-        if kind == "evaluated":
-            row.candles += 1
-            row.last_candle = max(row.last_candle, span)
+        row.candles += kind == "evaluated"
         row.closed += kind == "closed_market"
         if kind == "posted":
             row.posts += 1
-            row.last_signal = f"{span} {outcome.get('strategy')} {outcome.get('side')}"
+            row.last_signal = f"{span} {outcome.get('side')} {outcome.get('strategy')}"
 
     @property
     def suppressed(self) -> int:
