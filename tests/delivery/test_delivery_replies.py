@@ -137,3 +137,12 @@ def test_a_body_that_is_no_text(serve: Callable[..., ScriptedApi], deliver: Call
     attempted = deliver(serve(lambda exchange: exchange.answer(reply)).url).send(MESSAGE, 1)
     assert attempted.verdict is Verdict.REJECTED
     assert attempted.reason.isprintable()
+
+
+def test_a_broken_coding_does_not_matter(
+    serve: Callable[..., ScriptedApi], deliver: Callable[..., HttpDelivery]
+) -> None:
+    """A body that cannot be unpacked is not unpacked, so it does not turn a posted signal into a doubtful one."""
+    reply = b"HTTP/1.1 201 Created\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nplain"
+    attempted = deliver(serve(lambda exchange: exchange.answer(reply)).url).send(MESSAGE, 1)
+    assert (attempted.verdict, attempted.reason) == (Verdict.POSTED, "201 Created")
