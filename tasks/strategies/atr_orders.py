@@ -73,4 +73,5 @@ def _level(entry: Decimal, direction: int, distance: float, tick: Decimal) -> De
 
 def _to_tick(price: float, tick: Decimal) -> Decimal:
     steps = (Decimal(repr(float(price))) / tick).to_integral_value(rounding=ROUND_HALF_EVEN)
-    return steps * tick
+    # With the tick's digits, so that one price is always written in one way.
+    return (steps * tick).quantize(1 + tick % 1)

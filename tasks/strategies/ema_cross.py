@@ -66,17 +66,17 @@ class EmaCross(AtrOrders):
         distance = talib.EMA(closes, timeperiod=self.fast) - talib.EMA(closes, timeperiod=self.slow)
         distance = distance[self.slow - 1 :]
         distance[np.abs(distance) <= _NOISE * closes[self.slow - 1 :]] = 0.0
-        crossed = _crossing(distance)
-        if crossed == 0:
+        side = crossing(distance)
+        if side == 0:
             return None
         atr = self.atr(bars)
         pull = 2 / (self.fast + 1) - 2 / (self.slow + 1)
         driven = float(abs(distance[-1] - distance[-2])) / (pull * atr)
         payload = {"ema_distance": round(float(distance[-1]), 6), "atr": round(atr, 6)}
-        return self.order("buy" if crossed > 0 else "sell", bars[-1].close, atr, driven / (1 + driven), payload)
+        return self.order("buy" if side > 0 else "sell", bars[-1].close, atr, driven / (1 + driven), payload)
 
 
-def _crossing(distance: NDArray[np.float64]) -> int:
+def crossing(distance: NDArray[np.float64]) -> int:
     """1 where the last value is above zero and the one before it, other than zero, below; -1 the other way; else 0."""
     earlier = distance[:-1][distance[:-1] != 0]
     if earlier.size == 0:

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
@@ -68,24 +68,9 @@ def _mid(*prices: int) -> dict[str, str]:
 
 OANDA = {
     "candles": [
-        {
-            "complete": True,
-            "volume": 7,
-            "time": "1709631900.000000000",
-            "mid": {"o": "1", "h": "2", "l": "1", "c": "2"},
-        },
-        {
-            "complete": True,
-            "volume": 7,
-            "time": "1709632800.000000000",
-            "mid": {"o": "2", "h": "3", "l": "2", "c": "3"},
-        },
-        {
-            "complete": False,
-            "volume": 1,
-            "time": "1709633700.000000000",
-            "mid": {"o": "3", "h": "3", "l": "3", "c": "3"},
-        },
+        {"complete": True, "volume": 7, "time": "1709631900.000000000", "mid": _mid(1, 2, 1, 2)},
+        {"complete": True, "volume": 7, "time": "1709632800.000000000", "mid": _mid(2, 3, 2, 3)},
+        {"complete": False, "volume": 1, "time": "1709633700.000000000", "mid": _mid(3, 3, 3, 3)},
     ]
 }
 COINBASE = [[1709633700, 3, 3, 3, 3, 1.5], [1709632800, 2, 3, 2, 3, 7], [1709631900, 1, 2, 1, 2, 7]]
@@ -313,7 +298,9 @@ def _silent(_: Call, handler: BaseHTTPRequestHandler) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "says"), [(_cut, "broke off"), (_slam, "broke off"), (_silent, "no reply in time")], ids=str
+    ("answer", "says"),
+    [(_cut, "broke off"), (_slam, "broke off"), (_silent, "no reply in time")],
+    ids=["cut", "slam", "silent"],
 )
 def test_replies_that_do_not_arrive(answer: Answer, says: str) -> None:
     """A reply that is cut short, a closed connection and silence are errors."""
@@ -398,8 +385,12 @@ def test_nobody_listening() -> None:
 
 def test_connections_are_kept_and_not_shared() -> None:
     """One thread keeps its connection from look to look, even after an error status; another has its own."""
-    answers: list[Callable[..., None]] = [always([]), always(b"later", 503), always([]), always([])]
-    with source(lambda call, handler: answers.pop(0)(call, handler)) as (made, feed):
+    answers = [always([]), always(b"later", 503), always([]), always([])]
+
+    def next_answer(call: Call, handler: BaseHTTPRequestHandler) -> None:
+        answers.pop(0)(call, handler)
+
+    with source(next_answer) as (made, feed):
         made.bars(CANDLE, 1)
         with pytest.raises(SourceError):
             made.bars(CANDLE, 1)
@@ -423,10 +414,11 @@ def test_a_forked_process_has_its_own_connection() -> None:
         made.bars(CANDLE, 1)
         child = os.fork()
         if child == 0:
+            status = 1
             try:
-                made.bars(CANDLE, 1)
+                status = len(made.bars(CANDLE, 1))
             finally:
-                os._exit(0)
+                os._exit(status)
         assert os.waitpid(child, 0)[1] == 0
         made.bars(CANDLE, 1)
     clients = [call.client for call in feed.calls]
@@ -454,6 +446,7 @@ def test_the_environment_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
         _cut,
         _silent,
     ],
+    ids=["status", "shape", "no json", "row", "slam", "cut", "silent"],
 )
 @pytest.mark.parametrize("where", ["header", "url"])
 def test_secrets_are_never_shown(answer: Answer, where: str) -> None:
