@@ -114,6 +114,11 @@ class ReceiverLog:
         return dict(Counter(post.decision.fault for post in self.posts if post.decision and post.decision.fault))
 
     @property
+    def replays(self) -> int:
+        """Number of POSTs that were given the first answer again, or would have been but for a fault."""
+        return sum(1 for post in self.posts if post.decision and post.decision.replayed)
+
+    @property
     def undecided(self) -> tuple[Post, ...]:
         """POSTs that arrived and about which nothing was decided yet, or ever."""
         return tuple(post for post in self.posts if post.decision is None)
