@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_api import Script, ScriptedApi
 
 from dedup.delivery import DeliveryOptions, HttpDelivery
+from tests.delivery.scripted_api import Script, ScriptedApi
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def deliver() -> Callable[..., HttpDelivery]:
     """Make a delivery to a URL; other options as named. The deadline is short enough for a test to sit it out."""
 
     def make(url: str, **options: Any) -> HttpDelivery:
-        return HttpDelivery(DeliveryOptions(url, **{"deadline_s": 1.5, "connect_timeout_s": 0.75, **options}))
+        return HttpDelivery(DeliveryOptions(url, **{"deadline_s": 1.5, "connect_timeout_s": 1.2, **options}))
 
     return make
 

@@ -48,7 +48,7 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
 @pytest.fixture
 def delivery(receiver: Receiver, deliver: Callable[..., HttpDelivery]) -> HttpDelivery:
     """Sends to the receiver, with its secret, and looks up there."""
-    return deliver(receiver.signals_url, secrets=SECRET, lookup_url=receiver.signals_url, deadline_s=1.0)
+    return deliver(receiver.signals_url, secrets=SECRET, lookup_url=receiver.signals_url)
 
 
 def label(value: Any) -> str | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from scripted_api import Exchange, ScriptedApi
 
 from dedup.delivery import HttpDelivery, Verdict
+from tests.delivery.scripted_api import Exchange, ScriptedApi
 
 
 def reply(status: str, body: bytes = b"", fields: str = "") -> Callable[[Exchange], None]:
@@ -77,7 +77,7 @@ def test_an_api_that_is_not_there(deliver: Callable[..., HttpDelivery]) -> None:
 def test_a_look_up_that_gets_no_answer(serve: Callable[..., ScriptedApi], deliver: Callable[..., HttpDelivery]) -> None:
     """A look-up has the deadline of an attempt, and what it did not hear it does not know."""
     api = serve(lambda exchange: exchange.drip(b"HTTP/1.1 200 OK\r\n" * 50))
-    attempted = deliver(api.url, lookup_url=api.url, deadline_s=0.6, connect_timeout_s=0.3).look_up("sig_1")
+    attempted = deliver(api.url, lookup_url=api.url, deadline_s=1.0, connect_timeout_s=0.9).look_up("sig_1")
     assert attempted.verdict is Verdict.UNKNOWN
     assert attempted.duration_s < 2.5
 

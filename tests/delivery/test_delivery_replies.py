@@ -8,9 +8,9 @@ import tracemalloc
 from collections.abc import Callable
 
 import pytest
-from scripted_api import OK, Exchange, ScriptedApi
 
 from dedup.delivery import HttpDelivery, Message, Verdict
+from tests.delivery.scripted_api import OK, Exchange, ScriptedApi
 
 MESSAGE = Message("sig_0123", b'{"instrument":"GOLD"}')
 

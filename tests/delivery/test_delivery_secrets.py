@@ -8,9 +8,9 @@ import pickle
 from collections.abc import Callable
 
 import pytest
-from scripted_api import Exchange, ScriptedApi
 
 from dedup.delivery import DeliveryOptions, HttpDelivery, Message
+from tests.delivery.scripted_api import Exchange, ScriptedApi
 
 MESSAGE = Message("sig_0123", b'{"instrument":"GOLD"}')
 KEY = base64.b64encode(b"k" * 32).decode()
@@ -21,7 +21,7 @@ def delivery_to(url: str) -> HttpDelivery:
     address = url.replace("//", "//desk:pa55word@") + "/T0K3N-IN-A-LONG-PATH?token=query-t0ken"
     headers = {"Authorization": "Bearer tok-9f8e7d", "X-Api-Key": "hunter22"}
     options = DeliveryOptions(
-        address, secrets=f"whsec_{KEY}", lookup_url=address + "&key={id}", deadline_s=1.0, headers=headers
+        address, secrets=f"whsec_{KEY}", lookup_url=address + "&key={id}", deadline_s=1.5, headers=headers
     )
     return HttpDelivery(options)
 

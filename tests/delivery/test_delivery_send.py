@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from scripted_api import OK, Exchange, ScriptedApi
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from dedup.delivery import HttpDelivery, Message, Verdict
 from dedup.errors import InvalidSignal
+from tests.delivery.scripted_api import OK, Exchange, ScriptedApi
 
 MESSAGE = Message("sig_0123", '{"instrument":"GOLD","price":"2650.10","note":"Ärger"}'.encode())
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from scripted_api import Exchange, ScriptedApi
 
 from dedup.delivery import HttpDelivery, Message, Verdict
+from tests.delivery.scripted_api import Exchange, ScriptedApi
 
 MESSAGE = Message("sig_0123", b'{"instrument":"GOLD"}')
 CREATED = b"HTTP/1.1 201 Created\r\n"
@@ -195,7 +195,7 @@ def test_a_server_that_drips(
 ) -> None:
     """A server that sends a byte now and then does not hold an attempt beyond its deadline."""
     api = serve(script, tls=server_tls if tls else None)
-    attempted = deliver(api.url, deadline_s=0.8, connect_timeout_s=0.5, ca_bundle=certificate[0]).send(MESSAGE, 1)
+    attempted = deliver(api.url, deadline_s=1.0, connect_timeout_s=0.9, ca_bundle=certificate[0]).send(MESSAGE, 1)
     assert attempted.verdict is Verdict.UNKNOWN
     assert "no complete reply before the deadline" in attempted.reason
     assert attempted.duration_s < 2.5
@@ -212,6 +212,6 @@ def test_a_server_that_does_not_read(
     """A body that is not taken off the wire is given up at the deadline, and part of it has left."""
     api = serve(lambda exchange: exchange.stall(), tls=server_tls if tls else None)
     huge = Message("sig_0123", b'"' + b"x" * 20_000_000 + b'"')
-    attempted = deliver(api.url, deadline_s=0.8, connect_timeout_s=0.5, ca_bundle=certificate[0]).send(huge, 1)
+    attempted = deliver(api.url, deadline_s=1.0, connect_timeout_s=0.9, ca_bundle=certificate[0]).send(huge, 1)
     assert attempted.verdict is Verdict.UNKNOWN
     assert attempted.duration_s < 5
