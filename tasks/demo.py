@@ -68,7 +68,7 @@ class Run:
 
     def notes(self) -> list[str]:
         """What was done so far, for the live view."""
-        return [f"{one.at_s:5.1f} s  {one.fault.name}: {one.what}" for one in self.struck]
+        return [f"{one.at_s:5.1f} s  {one.what}" for one in self.struck]
 
 
 def replay(day_s: float, last: datetime) -> Replay:
@@ -131,15 +131,15 @@ def _strike_all(run: Run, supervisor: Supervisor) -> None:
     for fault in scenario():
         time.sleep(max(0.0, fault.at_s - run.elapsed_s()))
         at_s = run.elapsed_s()
-        closed_by = run.stack.clock.now()
-        run.struck.append(Struck(fault, at_s, "…"))
-        run.struck[-1].what = fault.strike(run.stack, supervisor)
+        struck = Struck(fault, at_s, f"{fault.name} …")
+        run.struck.append(struck)
+        struck.what = fault.strike(run.stack, supervisor)
         if fault.measured:
-            run.struck[-1].recovered_s = _recovery_s(run, closed_by)
+            struck.recovered_s = _recovery_s(run, run.stack.clock.now())
 
 
 def _recovery_s(run: Run, closed_by: datetime, patience_s: float = 40) -> float | None:
-    """Seconds from now until everything that had closed by then is settled."""
+    """Seconds from now until everything that has closed by now is settled."""
     began = time.monotonic()
     expected = _expected(run, closed_by)
     while time.monotonic() - began < patience_s:
@@ -203,7 +203,7 @@ def summary(run: Run, verdict: Verdict, restarts: dict[str, int]) -> Table:
     for one in run.struck:
         if one.fault.measured:
             recovered = "not within 40 s" if one.recovered_s is None else f"{one.recovered_s:.1f} s"
-            rows.append((f"recovered after {one.what}", recovered))
+            rows.append((f"recovered from {one.fault.name}", recovered))
     rows.append(("processes started again", ", ".join(f"{k} x {v}" for k, v in restarts.items()) or "none"))
     rows.append(("verdict", "nothing twice, nothing lost" if verdict.good else "FAILED"))
     for name, value in rows:

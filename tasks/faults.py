@@ -35,20 +35,20 @@ class Fault:
 def scenario() -> list[Fault]:
     """The faults of `make demo`, in order."""
     return [
-        Fault(8, "API drops 2 replies after committing", _misbehave({"kind": "drop_reply", "times": 2})),
-        Fault(16, "API answers 500 twice after committing", _misbehave({"kind": "error_after_commit", "times": 2})),
-        Fault(24, "kill -9 of a whole worker with a POST in flight", kill_worker_in_flight, measured=True),
-        Fault(40, "API says 429 twice", _misbehave({"kind": "refuse", "times": 2, "seconds": 1})),
-        Fault(46, "kill -9 and restart of the engine", restart_engine, measured=True),
-        Fault(58, "API resets 2 connections after committing", _misbehave({"kind": "reset", "times": 2})),
-        Fault(64, "a worker is stopped beyond its lease with a POST in flight", stop_worker_in_flight),
+        Fault(8, "lost replies", _misbehave({"kind": "drop_reply", "times": 2}, "drops 2 replies after committing")),
+        Fault(16, "500s", _misbehave({"kind": "error_after_commit", "times": 2}, "answers 500 twice after committing")),
+        Fault(24, "kill -9 of a worker", kill_worker_in_flight, measured=True),
+        Fault(40, "429s", _misbehave({"kind": "refuse", "times": 2, "seconds": 1}, "says 429 twice")),
+        Fault(46, "kill -9 of the engine", restart_engine, measured=True),
+        Fault(58, "resets", _misbehave({"kind": "reset", "times": 2}, "resets 2 connections after committing")),
+        Fault(64, "SIGSTOP of a worker", stop_worker_in_flight, measured=True),
     ]
 
 
-def _misbehave(fault: dict[str, Any]) -> Callable[[Stack, Supervisor], str]:
+def _misbehave(fault: dict[str, Any], words: str) -> Callable[[Stack, Supervisor], str]:
     def strike(stack: Stack, _: Supervisor) -> str:
         _tell(stack, fault)
-        return f"{fault['kind']} x {fault['times']}"
+        return f"the API {words}"
 
     return strike
 
@@ -61,7 +61,7 @@ def kill_worker_in_flight(stack: Stack, supervisor: Supervisor) -> str:
     """Wait for a worker that is in the middle of a POST, and SIGKILL it with all its children."""
     name = _worker_in_flight(stack, supervisor)
     supervisor.kill(name)
-    return f"kill -9 of {name}"
+    return f"kill -9 of {name} and its children, a POST in flight"
 
 
 def stop_worker_in_flight(stack: Stack, supervisor: Supervisor) -> str:
@@ -71,7 +71,7 @@ def stop_worker_in_flight(stack: Stack, supervisor: Supervisor) -> str:
     supervisor[name].signal(signal.SIGSTOP)
     time.sleep(lease_s + 2)
     supervisor[name].signal(signal.SIGCONT)
-    return f"stopped {name} for {lease_s + 2:g} s"
+    return f"SIGSTOP of {name} for {lease_s + 2:g} s, beyond its lease, a POST in flight"
 
 
 def _worker_in_flight(stack: Stack, supervisor: Supervisor, patience_s: float = 20) -> str:
@@ -105,4 +105,4 @@ def restart_engine(stack: Stack, supervisor: Supervisor) -> str:
     supervisor.kill(ENGINE)
     time.sleep(0.2)
     took_s = wait_until(lambda: engine_answers(stack), 30, "the engine after its restart")
-    return f"kill -9 of the engine, back after {took_s + 0.2:.1f} s"
+    return f"kill -9 of the engine, which was back after {took_s + 0.2:.1f} s"

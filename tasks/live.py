@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -23,9 +24,11 @@ def addresses(stack: Stack) -> Panel:
 
 
 def view(stack: Stack, tally: Tally, notes: list[str]) -> RenderableType:
-    """The live view."""
-    table = Table(title=f"market time {stack.clock.now():%a %Y-%m-%d %H:%M}Z", expand=False)
-    for name in ("instrument", "evaluated", "closed", "posted", "suppressed"):
+    """The live view: per instrument the candles evaluated, days without a market, signals posted, and deliveries that a
+    claim suppressed.
+    """
+    table = Table(title=f"market time {stack.clock.now():%a %Y-%m-%d %H:%M}Z", box=box.SIMPLE_HEAD, expand=False)
+    for name in ("instrument", "candles", "closed", "posted", "duplicates"):
         table.add_column(name, justify="left" if name == "instrument" else "right", no_wrap=True)
     table.add_column("last signal", no_wrap=True)
     for instrument in sorted(tally.rows):
