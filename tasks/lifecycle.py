@@ -6,9 +6,18 @@ import json
 import logging
 from typing import Any
 
-from celery.signals import beat_init, task_retry, task_success, worker_init, worker_process_init
+from celery.signals import (
+    after_task_publish,
+    beat_init,
+    heartbeat_sent,
+    task_retry,
+    task_success,
+    worker_init,
+    worker_process_init,
+)
 
 from dedup.errors import StoreError
+from tasks.heartbeat import WORKER_GOOD_S, beat_good_s, vouch
 from tasks.runtime import forget_pipeline, pipeline
 
 log = logging.getLogger("candlelatch.lifecycle")
@@ -32,9 +41,26 @@ def _begin_memory(**_: Any) -> None:
         log.info("the store remembers since %d ms", since_ms)
 
 
+@heartbeat_sent.connect(weak=False)
+def _worker_lives(**_: Any) -> None:
+    vouch(pipeline().settings.heartbeat_file, WORKER_GOOD_S)
+
+
+@beat_init.connect(weak=False)
+def _beat_begins(**_: Any) -> None:
+    # Connected here, as in a worker it would run for every message that a task sends.
+    after_task_publish.connect(_beat_lives, weak=False)
+    _beat_lives()
+
+
+def _beat_lives(**_: Any) -> None:
+    settings = pipeline().settings
+    vouch(settings.heartbeat_file, beat_good_s(settings.sweep_interval))
+
+
 @task_success.connect(weak=False)
 def _log_outcome(sender: Any = None, result: Any = None, **_: Any) -> None:
-    if isinstance(result, dict) and "outcome" in result:
+    if outcomes.isEnabledFor(logging.INFO) and isinstance(result, dict) and "outcome" in result:
         outcomes.info("outcome %s", json.dumps({"task": sender.name, **result}, default=str, ensure_ascii=False))
 
 

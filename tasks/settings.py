@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     sweep_interval: float = Field(default=15.0, gt=0)
     sweep_grace: float = Field(default=20.0, gt=0)
     visibility_timeout: float = Field(default=3600.0, gt=0)
+    heartbeat_file: Path | None = None
 
     @field_validator("key_prefix")
     @classmethod
@@ -69,7 +70,13 @@ class Settings(BaseSettings):
         return check_prefix(value)
 
     @field_validator(
-        "celery_broker_url", "celery_result_backend", "signal_max_age", "watch_from", "watch_until", mode="before"
+        "celery_broker_url",
+        "celery_result_backend",
+        "signal_max_age",
+        "watch_from",
+        "watch_until",
+        "heartbeat_file",
+        mode="before",
     )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
