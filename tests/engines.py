@@ -67,6 +67,11 @@ class Engine:
         return f"redis://{HOST}:{self.port}/0"
 
     @property
+    def running(self) -> bool:
+        """Whether its process runs, frozen or not."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def log(self) -> str:
         """What the server said."""
         path = self.data_dir / "server.log"
