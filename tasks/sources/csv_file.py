@@ -17,7 +17,8 @@ from tasks.sources.window import around
 
 _PLACEHOLDERS = frozenset({"instrument", "timeframe"})
 _IN_DIRECTORY = "{instrument}-{timeframe}.csv"
-_FIRST_READ_BYTES = 65_536
+_LINE_BYTES = 128
+_LEAST_BYTES = 4_096
 _SEPARATORS = str.maketrans("/\\", "__")
 
 
@@ -104,7 +105,7 @@ class CsvSource:
         )
 
     def _read(self, path: Path, candle: Candle, count: int) -> list[Bar]:
-        max_bytes = _FIRST_READ_BYTES
+        max_bytes = max(_LEAST_BYTES, _LINE_BYTES * (count + 2))
         while True:
             tail = read_tail(path, max_bytes)
             if not tail.header:

@@ -63,7 +63,6 @@ class Fetcher:
         except BaseException:
             response.close()
             raise
-        response.raw.release_conn()
         if response.status_code != 200:
             shown = self.hide(body.decode("utf-8", "replace"))[:_SHOWN_CHARS]
             raise SourceError(f"{host} answered {response.status_code}{_hint(response)}: {shown!r}")

@@ -112,6 +112,25 @@ def test_ema_confidence_grows_with_the_move() -> None:
     assert 0 < weak.confidence < strong.confidence < 1
 
 
+def test_rsi_confidence_forgets_earlier_excursions() -> None:
+    """Only the excursion that has just ended counts, however deep one before it was."""
+    strategy = RsiReversal(period=4, low=40, high=60, atr_period=4, lookback=60)
+    calm = [100.0, 100.6] * 20
+    plain = decide(strategy, [*calm, *calm, 99.6, 101.0])
+    after_a_crash = decide(strategy, [*calm, 90.0, 80.0, *calm[:40], 99.6, 101.0])
+    assert plain is not None
+    assert after_a_crash is not None
+    assert after_a_crash.confidence == pytest.approx(plain.confidence, abs=0.01)
+
+
+def test_ema_confidence_is_a_half_for_a_close_one_average_true_range_away() -> None:
+    """A close one average true range away from averages that lie together gives a confidence of one half."""
+    strategy = EmaCross(fast=5, slow=13, atr_period=1)
+    order = decide(strategy, [*np.linspace(100.001, 100, 60), 103.0], reach=0.0)
+    assert order is not None
+    assert order.confidence == pytest.approx(0.5, abs=0.001)
+
+
 def test_stops_lie_so_many_average_true_ranges_away() -> None:
     """Stop and target keep their distances in ATR from the entry, each a multiple of the tick."""
     walk = [float(close) for close in FALL_THEN_RISE]
