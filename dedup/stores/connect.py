@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,11 +36,20 @@ def connect(url: str, **options: Any) -> redis.Redis:
     Raises:
         InvalidSetting: the URL is malformed, or has an option that the client does not know.
     """
+    client: redis.Redis = made(redis.Redis, Retry, url, options)
+    return client
+
+
+def made(kind: Any, retry: Any, url: str, options: Mapping[str, Any]) -> Any:
+    """A client of that kind, blocking or asynchronous, each with its own `Retry`.
+
+    Raises:
+        InvalidSetting: as `connect`.
+    """
     check_url(url)
-    retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 3)
-    defaults = {"retry": retry, **ENCODING, **TIMEOUTS}
+    defaults = {"retry": retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 3), **ENCODING, **TIMEOUTS}
     try:
-        client: redis.Redis = redis.Redis.from_url(url, **{**defaults, **options})
+        client = kind.from_url(url, **{**defaults, **options})
         # An option that no connection takes would otherwise raise at the first use only.
         client.connection_pool.connection_class(**client.get_connection_kwargs())
     except (ValueError, TypeError, redis.RedisError) as error:

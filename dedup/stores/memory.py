@@ -8,8 +8,10 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
+from dedup.adopt import Kept
 from dedup.ops import Op
 from dedup.records import Record, State
 from dedup.transitions import apply
@@ -91,6 +93,25 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+    def entries(self, limit: int) -> list[Kept]:
+        """The oldest entries that have a TTL, at most `limit`. What has none is this store's own mark."""
+        with self._lock:
+            now_ms = self._clock_ms()
+            live = (
+                Kept(key, text, expires_ms - now_ms, now_ms)
+                for key, (text, expires_ms) in self._entries.items()
+                if expires_ms > now_ms
+            )
+            return list(islice(live, limit))
+
+    def forget(self, kept: Sequence[Kept]) -> None:
+        """Delete those of the entries that are still what they were when they were read."""
+        with self._lock:
+            for entry in kept:
+                stands = self._entries.get(entry.key)
+                if stands is not None and stands[0] == entry.text:
+                    del self._entries[entry.key]
 
     def prune(self) -> int:
         """Drop what has expired and say how many."""
