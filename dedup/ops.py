@@ -7,12 +7,13 @@ or, in memory, as the same transition in `dedup.transitions`. ``keys()`` and ``a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from dedup.records import Record
+from dedup.records import Record, State
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -137,10 +138,37 @@ class Claim:
         flags = (int(self.effect), int(self.resume))
         return (self.token, self.lease_ms, self.ttl_ms, self.digest, *flags, self.max_failures, held_ttl_ms)
 
+    def opening(self) -> tuple[str, int]:
+        """Text and TTL in ms of a plain ``SET key text NX GET PX ttl``: the whole claim where nothing is there.
+
+        A plain command cannot say when the lease ends by the server's clock, so the text says at which remaining TTL it
+        does.
+        """
+        lapse_ttl_ms = max(self.ttl_ms - self.lease_ms, 1)
+        digest = f',"d":{_quoted(self.digest)}' if self.digest else ""
+        text = f'{{"s":"claimed","t":{_quoted(self.token)},"n":1,"l":{lapse_ttl_ms}{digest}}}'
+        return text, self.lease_ms + lapse_ttl_ms
+
+    def opened(self, found: str | None, source: str) -> Claimed | None:
+        """The answer, given what the ``SET`` found under the key; None where only the script can tell."""
+        if found is None:
+            lapse_ttl_ms = max(self.ttl_ms - self.lease_ms, 1)
+            record = Record(State.CLAIMED, self.token, digest=self.digest, lapse_ttl_ms=lapse_ttl_ms)
+            return Claimed(Answer.ACQUIRED, record, self.lease_ms, source)
+        record = Record.loads(found)
+        if record.state is not State.DONE:
+            return None
+        other = self.digest and record.digest and self.digest != record.digest
+        return Claimed(Answer.CONFLICT if other else Answer.DUPLICATE, record, 0, source)
+
     def parse(self, reply: Sequence[Any], source: str) -> Claimed:
         """``{answer, left_ms, record}``."""
         answer, left_ms, record = reply
         return Claimed(Answer(answer), Record.loads(record), int(left_ms), source)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _loaded(text: str | None) -> Record | None:
@@ -287,9 +315,12 @@ class Peek:
         return ()
 
     def parse(self, reply: Sequence[Any], source: str) -> Peeked:
-        """``{record or nil, now_ms}``."""
-        record, now_ms = reply
-        return Peeked(_loaded(record), int(now_ms), source)
+        """``{record or nil, now_ms, pttl_ms}``."""
+        text, now_ms, pttl_ms = reply
+        record = _loaded(text)
+        if record is not None and record.lapse_ttl_ms:
+            record = replace(record, until_ms=int(now_ms) + int(pttl_ms) - record.lapse_ttl_ms)
+        return Peeked(record, int(now_ms), source)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Publishing one signal, step by step, without I/O: claim, send, settle.
 
-`publishing` is a generator: it yields what is to be done (`Ask` the store, `Send` a message, `LookUp` an id) and is sent
-what came of it. `dedup.publisher` drives it with blocking calls, `dedup.aio` with awaited ones; every decision is here.
+`publishing` is a generator: it yields what is to be done (`Ask` the store, `Send` a message, `LookUp` an id) and is
+sent what came of it. `dedup.publisher` drives it with blocking calls, `dedup.aio` with awaited ones; every decision is here.
 
 ===========  =====================================================================================================
 outcome      meaning

@@ -10,6 +10,7 @@ field  meaning
 ``n``  attempt: how many deliveries have claimed the key; never falls while the key lives
 ``f``  failures: leases that ran out and attempts that failed; capped
 ``u``  until, ms: end of the lease (claimed), or when the next try is due (released, unknown)
+``l``  in place of ``u`` (claimed): the lease runs out when this much is left of the key's TTL, ms
 ``a``  at, ms: when the record was written
 ``p``  1 where an earlier attempt's effect is in doubt
 ``h``  1 where only a person or a look-up may settle it: HELD
@@ -58,6 +59,7 @@ class Record:
     digest: str = ""
     outcome: str = ""
     value: Any = None
+    lapse_ttl_ms: int = 0
 
     def dumps(self) -> str:
         """The record as it is stored."""
@@ -70,8 +72,8 @@ class Record:
             "n": self.attempt,
             "f": self.failures,
         }
-        fields |= {"u": self.until_ms, "a": self.at_ms, "p": int(self.in_doubt), "h": int(self.held)}
-        fields |= {"w": self.reason, "d": self.digest, "o": self.outcome}
+        fields |= {"u": self.until_ms, "l": self.lapse_ttl_ms, "a": self.at_ms}
+        fields |= {"p": int(self.in_doubt), "h": int(self.held), "w": self.reason, "d": self.digest, "o": self.outcome}
         kept = {letter: value for letter, value in fields.items() if value not in ("", 0)}
         return kept if self.value is None else kept | {"v": self.value}
 
@@ -99,7 +101,13 @@ class Record:
             digest=fields.get("d", ""),
             outcome=fields.get("o", ""),
             value=fields.get("v"),
+            lapse_ttl_ms=int(fields.get("l", 0)),
         )
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it stands for a value that is no record of ours."""
+        return self.state is State.DONE and self.outcome == FOREIGN and self.attempt == 0
 
     @property
     def settled(self) -> bool:

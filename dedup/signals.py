@@ -1,7 +1,7 @@
 """A signal: what is posted, its id, and its bytes.
 
-One signal has one id, deterministic from strategy, instrument, timeframe and candle start, and one body: built once from
-sorted fields, so that every attempt sends the same bytes. Prices are decimals and travel as strings.
+One signal has one id, deterministic from strategy, instrument, timeframe and candle start, and one body: built once
+from sorted fields, so that every attempt sends the same bytes. Prices are decimals and travel as strings.
 """
 
 from __future__ import annotations

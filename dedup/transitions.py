@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dedup.adopt import Adopt
 from dedup.ops import Begin, Claim, Complete, Doubt, Op, Peek, Release
-from dedup.records import FOREIGN, Record, State
+from dedup.records import Record, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +46,11 @@ def apply(op: Op[Any], stored: str | None, now_ms: int) -> Step:
     return transition(op, stored, now_ms)
 
 
-def _foreign(record: Record) -> bool:
-    return record.state is State.DONE and record.outcome == FOREIGN and record.attempt == 0
-
-
 def _claim(op: Claim, stored: str | None, now_ms: int) -> Step:
     if stored is None:
         return _acquire(op, now_ms, attempt=1)
     record = Record.loads(stored)
-    if _foreign(record):
+    if record.foreign:
         return Step(("duplicate", 0, stored))
     if record.state is State.RELEASED:
         if not op.effect and record.failures >= op.max_failures:
@@ -125,7 +122,7 @@ def _fail(op: Claim, record: Record, why: str, now_ms: int) -> Step:
 def _complete(op: Complete, stored: str | None, now_ms: int) -> Step:
     record = Record.loads(stored) if stored is not None else None
     if record is not None and record.state is State.DONE:
-        mine = not _foreign(record) and (record.token, record.outcome) == (op.token, op.outcome)
+        mine = not record.foreign and (record.token, record.outcome) == (op.token, op.outcome)
         return Step((int(mine), stored))
     held = record is not None and record.token == op.token and record.state is not State.RELEASED
     if not op.fact and not held:
@@ -190,8 +187,15 @@ def _begin(op: Begin, stored: str | None, now_ms: int) -> Step:
     return Step((str(now_ms), 1), Write(str(now_ms), 0))
 
 
+def _adopt(op: Adopt, stored: str | None, now_ms: int) -> Step:
+    if stored is not None:
+        return Step((int(stored == op.text), stored))
+    return Step((1, op.text), Write(op.text, op.ttl_ms))
+
+
 def _peek(op: Peek, stored: str | None, now_ms: int) -> Step:
-    return Step((stored, now_ms))
+    # The time left of the key matters only to a record that Redis wrote with a plain SET.
+    return Step((stored, now_ms, 0))
 
 
 _TRANSITIONS: dict[type[Any], Callable[[Any, str | None, int], Step]] = {
@@ -200,5 +204,6 @@ _TRANSITIONS: dict[type[Any], Callable[[Any, str | None, int], Step]] = {
     Release: _release,
     Doubt: _doubt,
     Begin: _begin,
+    Adopt: _adopt,
     Peek: _peek,
 }

@@ -1,7 +1,7 @@
 """The sweep: the one recovery path, whatever was lost. Level-triggered, over the whole horizon.
 
-It reads the records of every candle of the watchlist within the horizon, and of their signals, in pipelined batches, and
-enqueues what nobody is at. It never feeds a backlog: it enqueues no more than is due beyond what waits in the queue
+It reads the records of every candle of the watchlist within the horizon, and of their signals, in pipelined batches,
+and enqueues what nobody is at. It never feeds a backlog: it enqueues no more than is due beyond what waits in the queue
 already, and nothing while more waits there than one close brings. What is enqueued twice costs one claim.
 """
 

@@ -68,7 +68,7 @@ if rec.s == 'claimed' then
   if rec.t == token then
     return acquire(attempt, failures, rec.p == 1 and (rec.w or ''))
   end
-  local left = (rec.u or 0) - now
+  local left = rec.l and redis.call('PTTL', key) - rec.l or (rec.u or 0) - now
   if left > 0 then
     return {'busy', left, raw}
   end
@@ -80,7 +80,7 @@ if rec.s == 'claimed' then
     end
     return acquire(attempt + 1, failures)
   end
-  rec.s, rec.f, rec.u, rec.w = 'unknown', failures, nil, rec.w or why
+  rec.s, rec.f, rec.u, rec.l, rec.w = 'unknown', failures, nil, nil, rec.w or why
 end
 if rec.h == 1 then
   return {'unknown', 0, raw}

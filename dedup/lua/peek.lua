@@ -1,7 +1,7 @@
 -- peek: read a record and change nothing (dedup.ops.Peek).
 --   KEYS[1]  the record
 --   ARGV     none
--- replies    {record or nil, now_ms}
+-- replies    {record or nil, now_ms, pttl_ms}
 local key = KEYS[1]
 local raw = redis.pcall('GET', key)
 if type(raw) == 'table' then
@@ -13,4 +13,4 @@ if type(raw) == 'table' then
 end
 
 local time = redis.call('TIME')
-return {raw, time[1] * 1000 + math.floor(time[2] / 1000)}
+return {raw, time[1] * 1000 + math.floor(time[2] / 1000), redis.call('PTTL', key)}

@@ -33,7 +33,7 @@ if rec.s == 'unknown' and rec.p == 1 then
   -- This attempt's own release came before, or its lease ran out; the earlier doubt stands either way.
   return {1, raw}
 end
-rec.a, rec.u = now, now + retry
+rec.a, rec.u, rec.l = now, now + retry, nil
 if rec.p == 1 then
   rec.s = 'unknown'
 else

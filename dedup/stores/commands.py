@@ -3,9 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from dedup.ops import Op
+from redis import exceptions as redis_errors
+
+from dedup.flows import Flow
+from dedup.lua import script
+from dedup.ops import Claim, Claimed, Op
+
+R = TypeVar("R")
+SOURCE = "redis"
+
+
+def running(client: Any, op: Op[R]) -> Flow[R]:
+    """Run one operation on a blocking or an asynchronous client (``EVALSHA``; ``EVAL`` where the script is lost).
+
+    A claim first tries a plain ``SET … NX GET``, which is the whole claim where nothing is there: the common case, for
+    the price of a bare lock.
+    """
+    if isinstance(op, Claim):
+        claimed = yield from _opening(client, op)
+        if claimed is not None:
+            return claimed
+    lua = script(op.script)
+    try:
+        reply = yield client.evalsha(lua.sha, len(op.keys()), *keys_and_args(op))
+    except redis_errors.NoScriptError:
+        reply = yield client.eval(lua.text, len(op.keys()), *keys_and_args(op))
+    return op.parse(decoded(reply), SOURCE)
+
+
+def _opening(client: Any, op: Claim) -> Flow[Claimed | None]:
+    text, ttl_ms = op.opening()
+    try:
+        found = yield client.set(op.key, text, px=ttl_ms, nx=True, get=True)
+    except redis_errors.ResponseError as error:
+        if str(error).startswith("WRONGTYPE"):
+            return None
+        raise
+    return op.opened(decoded(found), SOURCE)
+
+
+def running_many(client: Any, ops: Sequence[Op[Any]]) -> Flow[list[Any]]:
+    """Run operations in order, in one round trip."""
+    if not ops:
+        return []
+    replies = yield from _pipelined(client, ops)
+    if any(isinstance(reply, redis_errors.NoScriptError) for reply in replies):
+        # Another node of a Cluster, or a flush in between. The whole batch again and in order: an operation
+        # answers its own token alike the second time.
+        for name in {op.script for op in ops}:
+            yield client.script_load(script(name).text)
+        replies = yield from _pipelined(client, ops)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return [op.parse(decoded(reply), SOURCE) for op, reply in zip(ops, replies, strict=True)]
+
+
+def _pipelined(client: Any, ops: Sequence[Op[Any]]) -> Flow[list[Any]]:
+    pipe = client.pipeline(transaction=False)
+    for op, first in in_order(ops):
+        lua = script(op.script)
+        if first:
+            pipe.eval(lua.text, len(op.keys()), *keys_and_args(op))
+        else:
+            pipe.evalsha(lua.sha, len(op.keys()), *keys_and_args(op))
+    # It gives its connection back by itself, whatever happens.
+    replies: list[Any] = yield pipe.execute(raise_on_error=False)
+    return replies
 
 
 def keys_and_args(op: Op[Any]) -> tuple[str | int, ...]:

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import redis
-from redis import exceptions as redis_errors
 
-from dedup.lua import script
+from dedup.flows import run
 from dedup.ops import Op
-from dedup.stores.commands import decoded, in_order, keys_and_args
+from dedup.stores.commands import SOURCE, decoded, running, running_many
 from dedup.stores.translate import translated
 
 R = TypeVar("R")
@@ -23,32 +22,20 @@ class RedisStore:
     second time.
     """
 
-    source = "redis"
+    source = SOURCE
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
 
     def run(self, op: Op[R]) -> R:
-        """Run one operation: atomic, one round trip (``EVALSHA``; ``EVAL`` where the server lost the script)."""
+        """Run one operation: atomic, one round trip."""
         with translated():
-            return op.parse(decoded(self._call(op)), self.source)
+            return run(running(self._client, op))
 
     def run_many(self, ops: Sequence[Op[Any]]) -> list[Any]:
         """Run operations in order, in one round trip."""
-        if not ops:
-            return []
         with translated():
-            replies = self._pipelined(ops)
-            if any(isinstance(reply, redis_errors.NoScriptError) for reply in replies):
-                # Another node of a Cluster, or a flush in between. The whole batch again and in order: an operation
-                # answers its own token alike the second time.
-                for name in {op.script for op in ops}:
-                    self._client.script_load(script(name).text)
-                replies = self._pipelined(ops)
-            for reply in replies:
-                if isinstance(reply, Exception):
-                    raise reply
-        return [op.parse(decoded(reply), self.source) for op, reply in zip(ops, replies, strict=True)]
+            return run(running_many(self._client, ops))
 
     def get(self, key: str) -> str | None:
         """The stored text (``GET``)."""
@@ -77,20 +64,3 @@ class RedisStore:
     def close(self) -> None:
         """Give back the connections."""
         self._client.close()
-
-    def _call(self, op: Op[Any]) -> Any:
-        lua = script(op.script)
-        try:
-            return self._client.evalsha(lua.sha, len(op.keys()), *keys_and_args(op))
-        except redis_errors.NoScriptError:
-            return self._client.eval(lua.text, len(op.keys()), *keys_and_args(op))
-
-    def _pipelined(self, ops: Sequence[Op[Any]]) -> list[Any]:
-        with self._client.pipeline(transaction=False) as pipe:
-            for op, first in in_order(ops):
-                lua = script(op.script)
-                if first:
-                    pipe.eval(lua.text, len(op.keys()), *keys_and_args(op))
-                else:
-                    pipe.evalsha(lua.sha, len(op.keys()), *keys_and_args(op))
-            return list(pipe.execute(raise_on_error=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from dedup.ops import Claim, Claimed, Complete, Doubt, Peek, Release
@@ -36,6 +37,11 @@ def record_of(store: Store) -> Record:
     record = store.run(Peek(KEY)).record
     assert record is not None
     return record
+
+
+def untimed(record: Record | None) -> Record | None:
+    """The record without its times: one claimed by a plain SET says in another way when its lease ends."""
+    return None if record is None else replace(record, at_ms=0, until_ms=0, lapse_ttl_ms=0)
 
 
 def lapse(subject: Subject, token: str, **fields: Any) -> Claimed:

@@ -148,7 +148,7 @@ def test_binary_value_counts_as_done(on_server: Subject, server: redis.Redis, bi
 
 def test_forbidden_key_is_not_a_foreign_value(server: redis.Redis) -> None:
     """Where the user may not read the key the answer is a refusal, never DUPLICATE: nothing may be assumed."""
-    server.execute_command("ACL", "SETUSER", "blind", "on", ">pw", "~*", "+@all", "-get")
+    server.execute_command("ACL", "SETUSER", "blind", "on", ">pw", "~*", "+@all", "-get", "-set")
     try:
         where = {name: server.get_connection_kwargs()[name] for name in ("host", "port")}
         store = RedisStore(redis.Redis(**where, username="blind", password="pw"))

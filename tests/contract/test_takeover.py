@@ -39,7 +39,7 @@ def test_effect_without_resume_becomes_held(subject: Subject) -> None:
     record = claimed.record
     assert claimed.answer is Answer.UNKNOWN
     assert (record.state, record.token, record.attempt, record.failures) == (State.UNKNOWN, "a", 1, 1)
-    assert (record.held, record.settled) == (True, True)
+    assert (record.held, record.settled, record.until_ms) == (True, True, 0)
     assert record.reason == "the lease ran out under attempt 1"
     assert record_of(subject.store) == record
 
@@ -178,3 +178,11 @@ def test_replaced_owners_fact_stands(subject: Subject) -> None:
     settled = subject.store.run(complete("old", "posted"))
     assert (settled.acted, settled.record and settled.record.state) == (True, State.DONE)
     assert subject.store.run(claim("c", effect=True, resume=True)).answer is Answer.DUPLICATE
+
+
+def test_effect_that_was_not_sent_is_never_failed(store: Store) -> None:
+    """An effect that certainly did not happen may be tried again after any number of failures, until it expires."""
+    for attempt in range(1, 8):
+        claimed = store.run(claim(f"t{attempt}", effect=True, max_failures=3))
+        assert (claimed.answer, claimed.record.attempt) == (Answer.ACQUIRED, attempt)
+        store.run(release(f"t{attempt}", failed=True, reason="connection refused"))
