@@ -24,6 +24,7 @@ from celery import Celery
 from celery.result import AsyncResult
 
 from dedup.alignment import closed_between
+from dedup.ops import Peeked
 from dedup.records import Record
 from dedup.signals import Signal, signal_id
 from dedup.timeframe import Candle, Timeframe
@@ -130,12 +131,12 @@ class Deployment:
         if wait:
             process.ready()
 
-    def feed(self, instrument: str, bars: Iterable[datetime], timeframe: str = "1h") -> None:
-        """Append bars to an instrument's file. The newest one counts as not final yet."""
+    def feed(self, instrument: str, bars: Iterable[datetime], timeframe: str = "1h", afresh: bool = False) -> None:
+        """Append bars to an instrument's file, or write it `afresh`. The newest one counts as not final yet."""
         path = self.home / "feed" / f"{instrument}-{timeframe}.csv"
         lines = "".join(f"{start.isoformat()},100,101,99,{100 + start.hour / 100}\n" for start in bars)
-        header = "" if path.exists() else "start,open,high,low,close\n"
-        with path.open("a") as file:
+        header = "" if path.exists() and not afresh else "start,open,high,low,close\n"
+        with path.open("w" if afresh else "a") as file:
             file.write(header + lines)
 
     def candle(self, instrument: str, start: datetime = ORIGIN - HOUR, timeframe: str = "1h") -> Candle:
@@ -195,10 +196,14 @@ class Deployment:
         chosen = (one for one in found if one["task"] == task and instrument in (None, one.get("instrument")))
         return Counter(str(one["outcome"]) for one in chosen)
 
+    def peek(self, candle: Candle) -> Peeked:
+        """The record of a candle and the store's clock."""
+        cache = self.line.candles(candle.timeframe)
+        return cache.peek_many([cache.key(candle.instrument, candle.timeframe, candle.start)])[0]
+
     def candle_record(self, candle: Candle) -> Record | None:
         """The record of a candle."""
-        cache = self.line.candles(candle.timeframe)
-        return cache.record(cache.key(candle.instrument, candle.timeframe, candle.start))
+        return self.peek(candle).record
 
     def candle_outcome(self, candle: Candle) -> str:
         """How a candle is settled; empty while it is not."""
@@ -296,10 +301,10 @@ def deploy(
 
 
 def _begin_memory(engine: Engine) -> None:
-    # As the first worker of a deployment does: before the first candle closes.
+    # A store that has been in use for a day, so that no candle of these tests closed before its memory began.
     with engine.client() as client:
-        seconds, micros = client.time()  # type: ignore[misc]
-        client.set("dedup:since", seconds * 1000 + micros // 1000)
+        seconds, _ = client.time()  # type: ignore[misc]
+        client.set("dedup:since", (seconds - 86_400) * 1000)
 
 
 def _environment(home: Path, engine: Engine, receiver: Receiver, clock: Clock) -> dict[str, str]:
