@@ -12,7 +12,8 @@
     │   └── InvalidSetting                 a setting that is malformed or breaks the protocol
     ├── StoreError                         the store gave no usable answer; nothing may be assumed
     │   ├── StoreUnavailable               unreachable, timed out, loading: try again later
-    │   └── StoreRefused                   wrong password, read-only, out of memory, disk full: someone must act
+    │   └── StoreRefused                   read-only, out of memory, disk full: someone must act
+    │       └── StoreDenied                wrong password, missing permission: waiting changes nothing
     ├── SourceError                        the feed gave no usable bars; trying again may help
     ├── StrategyError                      the strategy raised or returned rubbish
     └── TryAgain                           no failure: the work is due again later; the message says why
@@ -80,6 +81,10 @@ class StoreUnavailable(StoreError):
 
 class StoreRefused(StoreError):
     """The store is there and says no. Someone has to act; the message says how."""
+
+
+class StoreDenied(StoreRefused):
+    """The store does not let this user in, or not do this. Only other credentials or permissions help."""
 
 
 class SourceError(DedupError):

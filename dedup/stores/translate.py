@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from redis import exceptions as redis_errors
 
-from dedup.errors import StoreError, StoreRefused, StoreUnavailable
+from dedup.errors import StoreDenied, StoreError, StoreRefused, StoreUnavailable
 
 _REMEDIES = {
     "MISCONF": "Redis cannot write to its disk: free space or mend its data directory",
@@ -25,6 +25,7 @@ _REMEDIES = {
     "CLUSTERDOWN": "the Cluster has lost slots",
 }
 _PASSING = {"LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN"}
+_DENIED = {"NOAUTH", "WRONGPASS", "NOPERM"}
 _BY_TYPE: tuple[tuple[type[Exception], str], ...] = (
     (redis_errors.NoPermissionError, "NOPERM"),
     (redis_errors.AuthenticationWrongNumberOfArgsError, "NOAUTH"),
@@ -49,7 +50,7 @@ def translate(error: Exception) -> StoreError:
     """What a `redis` error means for the caller. The message never holds the URL, which may hold a password."""
     code = _code_of(error)
     if code in _REMEDIES:
-        kind = StoreUnavailable if code in _PASSING else StoreRefused
+        kind = StoreUnavailable if code in _PASSING else StoreDenied if code in _DENIED else StoreRefused
         return kind(f"{code}: {_REMEDIES[code]}")
     if isinstance(error, (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)):
         return StoreUnavailable(f"Redis is away: {type(error).__name__}: {error}")
