@@ -1,94 +1,95 @@
-"""CandleCache and SignalPublishCache: the two kinds of record, each over a store with its rules.
+"""CandleCache and SignalPublishCache: which candles have been worked, and which signals have been published.
 
-Beside the claim protocol they keep plain values as the seed's caches did (`get`, `set`, `exists`, `delete`, `clear`). A
-plain value under a record's key counts as DONE: whoever wrote it has dealt with it.
+`dedup.aio.cache` has the same names, awaited.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+import logging
+from collections.abc import Sequence
 from typing import Any
 
-from dedup.keys import candle_key, check_prefix, signal_key, since_key
-from dedup.ops import Claimed, Op, Peek, Peeked, Settled
-from dedup.records import Record
-from dedup.rules import CandleRules, SignalRules
-from dedup.signals import canonical_json
+from dedup.backend import close_stores, shared_stores
+from dedup.cache_base import (
+    BaseCache,
+    BaseCandleCache,
+    BaseSignalPublishCache,
+    StoredRecord,
+    check_state,
+    dump_value,
+    load_value,
+)
+from dedup.errors import StoreUnavailable
+from dedup.flows import run
+from dedup.ops import Claimed, Op, Peeked, Settled
+from dedup.options import DedupOptions, configured
+from dedup.records import Record, State
 from dedup.stores.protocol import Store
-from dedup.timeframe import Timeframe
 
-PEEK_BATCH = 1000
+__all__ = [
+    "CandleCache",
+    "SignalPublishCache",
+    "StoredRecord",
+    "close_caches",
+    "get_candle_cache",
+    "get_signal_publish_cache",
+    "initialize_caches",
+]
 
-
-def dump_value(value: Any) -> str:
-    """A plain value as it is stored: text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else canonical_json(value).decode()
-
-
-def load_value(text: str | None) -> Any:
-    """A stored value: JSON where it is JSON, otherwise the text."""
-    if text is None:
-        return None
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+log = logging.getLogger("dedup.cache")
 
 
-class ValueCache:
-    """Plain values with a TTL over a store.
-
-    Args:
-        store: where values live.
-        default_ttl_s: how long a value is kept where `set` does not say.
-    """
-
-    def __init__(self, store: Store, default_ttl_s: float) -> None:
-        self.store = store
-        self._default_ttl_s = default_ttl_s
-
-    @property
-    def source(self) -> str:
-        """`redis` or `memory`."""
-        return self.store.source
+class _Values(BaseCache[Store]):
+    """Plain values, and looking at records."""
 
     def get(self, key: str) -> Any:
         """The value, None where there is none."""
         return load_value(self.store.get(key))
 
     def set(self, key: str, value: Any, ttl: float | None = None) -> None:
-        """Keep a value for `ttl` seconds."""
-        ttl_s = self._default_ttl_s if ttl is None else ttl
-        self.store.put(key, dump_value(value), int(ttl_s * 1000))
+        """Keep a value for `ttl` seconds, by default as long as a record."""
+        self.store.put(key, dump_value(value), self._ms(ttl))
 
     def exists(self, key: str) -> bool:
         """Whether there is a value. To decide whether to work, claim instead: between this and a `set` others come."""
         return self.store.get(key) is not None
 
     def delete(self, key: str) -> bool:
-        """Delete a value and say whether there was one."""
+        """Delete a value or a record and say whether there was one. What it stood for may then be done again."""
         return self.store.delete(key) > 0
 
-    def clear(self, pattern: str = "*") -> int:
-        """Delete what matches a glob pattern and say how many keys that were. Walks with SCAN, never KEYS."""
-        keys = list(dict.fromkeys(self.store.scan(pattern)))
-        return sum(self.store.delete(*keys[at : at + PEEK_BATCH]) for at in range(0, len(keys), PEEK_BATCH))
+    def clear(self, pattern: str = "*", dry_run: bool = False) -> int:
+        """Delete what matches, values and records, and say how many keys that were. Walks with SCAN, never KEYS.
+
+        Args:
+            pattern: glob over whole keys, such as ``candle:GOLD:*``. Whatever it matches, only keys of this cache go.
+            dry_run: only count.
+        """
+        return run(self._clearing(self._own(self.store.scan(self._scanned(pattern))), dry_run))
 
     def peek_many(self, keys: Sequence[str]) -> list[Peeked]:
         """Read records in pipelined batches and change nothing."""
-        found: list[Peeked] = []
-        for at in range(0, len(keys), PEEK_BATCH):
-            found += self.store.run_many([Peek(key) for key in keys[at : at + PEEK_BATCH]])
-        return found
+        return run(self._peeking(keys))
 
     def record(self, key: str) -> Record | None:
         """The record under a key."""
         return self.peek_many([key])[0].record
 
+    def list_records(
+        self, state: State | str | None = None, pattern: str = "*", limit: int | None = None
+    ) -> list[StoredRecord]:
+        """Records of this cache, by key. Walks with SCAN.
 
-class CandleCache(ValueCache):
+        Args:
+            state: only those in this state: ``claimed``, ``released``, ``unknown`` or ``done``.
+            pattern: glob over whole keys.
+            limit: at most so many.
+        """
+        wanted = check_state(state)
+        return run(self._listing(self._own(self.store.scan(self._scanned(pattern))), wanted, limit))
+
+
+class CandleCache(BaseCandleCache[Store], _Values):
     """Which candles have been worked.
 
     Args:
@@ -97,30 +98,20 @@ class CandleCache(ValueCache):
         prefix: separates deployments that share a server.
     """
 
-    def __init__(self, store: Store, rules: CandleRules | None = None, prefix: str = "") -> None:
-        self.rules = rules or CandleRules()
-        self.prefix = check_prefix(prefix)
-        super().__init__(store, self.rules.ttl_ms / 1000)
-
-    def key(self, instrument: str, timeframe: Timeframe | str, start: datetime) -> str:
-        """``candle:{instrument}:{timeframe}:{start}``."""
-        return candle_key(instrument, timeframe, start, self.prefix)
-
     def claim(self, key: str, token: str) -> Claimed:
         """Claim a candle for one delivery."""
         return self.store.run(self.rules.claim(key, token))
 
     def complete(self, key: str, token: str, outcome: str, value: Any = None, reason: str = "") -> Settled:
         """The candle was worked and its signals are in the broker; `value` is kept with it."""
-        text = "" if value is None else canonical_json(value).decode()
-        return self.store.run(self.rules.complete(key, token, outcome, text, reason))
+        return self.store.run(self._completion(key, token, outcome, value, reason))
 
     def release(self, key: str, token: str, reason: str, retry_s: float = 0, failed: bool = False) -> Settled:
         """Give the candle back; `failed` counts towards the cap."""
         return self.store.run(self.rules.release(key, token, reason, retry_s, failed))
 
 
-class SignalPublishCache(ValueCache):
+class SignalPublishCache(BaseSignalPublishCache[Store], _Values):
     """Which signals have been published.
 
     Args:
@@ -129,30 +120,6 @@ class SignalPublishCache(ValueCache):
         prefix: separates deployments that share a server.
     """
 
-    def __init__(self, store: Store, rules: SignalRules | None = None, prefix: str = "") -> None:
-        self.rules = rules or SignalRules()
-        self.prefix = check_prefix(prefix)
-        super().__init__(store, self.rules.ttl_ms / 1000)
-
-    @property
-    def since_key(self) -> str:
-        """The mark of when the store's memory began."""
-        return since_key(self.prefix)
-
-    def key(
-        self,
-        instrument: str,
-        start: datetime,
-        timeframe: Timeframe | str | None = None,
-        strategy: str | None = None,
-    ) -> str:
-        """``signal:publish:{instrument}:{start}``, with what of timeframe and strategy is given behind it."""
-        return signal_key(instrument, start, timeframe, strategy, self.prefix)
-
-    def key_of(self, fields: Mapping[str, Any], start: datetime) -> str:
-        """The key of a signal's fields."""
-        return self.key(fields["instrument"], start, fields.get("timeframe"), fields.get("strategy"))
-
     def begin(self) -> int:
         """Let the store's memory begin now unless it has begun, and say when it began, ms by the store's clock."""
         return self.store.run(self.rules.begin(self.since_key)).since_ms
@@ -160,3 +127,44 @@ class SignalPublishCache(ValueCache):
     def ask(self, ops: Sequence[Op[Any]]) -> list[Any]:
         """Run a publisher's operations in one round trip."""
         return self.store.run_many(ops)
+
+
+def get_candle_cache(options: DedupOptions | None = None) -> CandleCache:
+    """The candles' cache: over Redis, in memory while Redis is away or where it is not enabled. Connects on first use.
+
+    Args:
+        options: by default those of `dedup.configure`.
+    """
+    options = options or configured()
+    return CandleCache(shared_stores(options).candles, options.candle_rules(), options.key_prefix)
+
+
+def get_signal_publish_cache(options: DedupOptions | None = None) -> SignalPublishCache:
+    """The signals' cache: over Redis, refusing while Redis is away unless `signal_fallback` is `memory`.
+
+    Lets the store's memory begin, so that it is known later which signals it may have forgotten. That Redis is away is
+    logged, and no error.
+
+    Args:
+        options: by default those of `dedup.configure`.
+
+    Raises:
+        StoreRefused: Redis is there and says no: a wrong password, no right to write.
+    """
+    options = options or configured()
+    cache = SignalPublishCache(shared_stores(options).signals, options.signal_rules(), options.key_prefix)
+    try:
+        cache.begin()
+    except StoreUnavailable as error:
+        log.warning("Redis cache: starting without Redis: %s", error)
+    return cache
+
+
+def initialize_caches(options: DedupOptions | None = None) -> tuple[CandleCache, SignalPublishCache]:
+    """Both caches; see `get_candle_cache` and `get_signal_publish_cache`."""
+    return get_candle_cache(options), get_signal_publish_cache(options)
+
+
+def close_caches() -> None:
+    """Give back the connections of every cache that was got here. What is kept in memory stays."""
+    close_stores()

@@ -25,7 +25,7 @@ from dedup.stores.memory import MemoryStore
 from dedup.stores.protocol import AsyncStore, Store
 
 R = TypeVar("R")
-S = TypeVar("S", Store, AsyncStore)
+S = TypeVar("S", bound=Store | AsyncStore)
 
 BATCH = 500
 TRIES = 3

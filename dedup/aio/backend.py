@@ -1,0 +1,65 @@
+"""The awaited stores of this process: one set for each event loop, because connections belong to a loop.
+
+Memory and circuit breaker are those of `dedup.backend`: they outlive a loop, and blocking code shares them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from dedup.backend import Local, make_local, shared_local
+from dedup.options import DedupOptions
+from dedup.stores.async_memory import AsyncMemoryStore
+from dedup.stores.async_redis import AsyncRedisStore, connect
+from dedup.stores.fallback import AsyncFallbackStore, Fallback
+from dedup.stores.local import AsyncLocalStore, DoneAnswers
+from dedup.stores.protocol import AsyncStore
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The stores of candles and of signals, which differ in what they do while Redis is away."""
+
+    candles: AsyncStore
+    signals: AsyncStore
+
+    async def close(self) -> None:
+        """Give back connections. The stores may be used again."""
+        await self.candles.close()
+        await self.signals.close()
+
+
+def make_stores(options: DedupOptions, local: Local | None = None) -> Stores:
+    """Awaited stores, over a connection pool of their own."""
+    local = make_local(options) if local is None else local
+    if not options.redis_enabled:
+        memory = AsyncMemoryStore(local.memory)
+        return Stores(memory, memory)
+    redis = AsyncRedisStore(connect(options.redis_url))
+
+    def store(policy: Fallback, done: DoneAnswers | None) -> AsyncStore:
+        falling = AsyncFallbackStore(redis, local.memory, local.circuit, policy)
+        return falling if done is None else AsyncLocalStore(falling, done)
+
+    return Stores(
+        store(options.candle_fallback, local.candles_done), store(options.signal_fallback, local.signals_done)
+    )
+
+
+_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[DedupOptions, Stores]] = WeakKeyDictionary()
+
+
+def shared_stores(options: DedupOptions) -> Stores:
+    """The running loop's stores for these options."""
+    made = _by_loop.setdefault(asyncio.get_running_loop(), {})
+    if options not in made:
+        made[options] = make_stores(options, shared_local(options))
+    return made[options]
+
+
+async def close_stores() -> None:
+    """Give back the connections of every store that was made in the running loop."""
+    for stores in _by_loop.pop(asyncio.get_running_loop(), {}).values():
+        await stores.close()
