@@ -15,11 +15,14 @@ from tasks.receiver import Fault, Receiver
 from tests.receiver.posting import Sending, bare, body_of, head, post, read_all, status_of, until
 
 
-def connect_error(receiver: Receiver) -> bool:
+def refuses(receiver: Receiver) -> bool:
+    """Whether a connection is refused; one that is cut in the moment of closing was not."""
     try:
         socket.create_connection(("127.0.0.1", receiver.port), timeout=5).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        return False
     return False
 
 
@@ -38,6 +41,16 @@ def test_restart_remembers_what_was_committed(log: Path) -> None:
         assert post(receiver, "three").json()["seq"] == 4
     read = receiver.read()
     assert (read.effects, read.starts) == ({"one": 1, "three": 1}, 2)
+
+
+def test_plain_log_can_be_taken_up_by_an_idempotent_receiver(log: Path) -> None:
+    """After a plain run that committed one key twice, the key replays its first answer."""
+    with Receiver(log, plain=True) as plain:
+        first, _ = post(plain, "one"), post(plain, "one")
+    with Receiver(log) as receiver:
+        again = post(receiver, "one")
+        assert (again.content, again.headers["Idempotent-Replayed"]) == (first.content, "true")
+        assert receiver.read().effects == {"one": 2}
 
 
 def test_stalled_before_its_commit_is_not_committed_by_a_stop(log: Path) -> None:
@@ -68,7 +81,7 @@ def test_stop_ends_what_takes_its_time(log: Path, kind: str) -> None:
         receiver.stop()
         assert set(threading.enumerate()) == threads
         assert idle.recv(1) == used.recv(1) == b""
-        assert connect_error(receiver)
+        assert refuses(receiver)
     ours = psutil.Process().net_connections(kind="tcp")
     assert not [each for each in ours if each.laddr.port == receiver.port]
 
@@ -82,7 +95,7 @@ def test_stop_lets_a_request_under_way_be_answered(log: Path) -> None:
         assert status_of(connection.recv(65_536)) == 100
         stopping = threading.Thread(target=receiver.stop)
         stopping.start()
-        until(lambda: connect_error(receiver))
+        until(lambda: refuses(receiver))
         connection.sendall(body)
         reply = read_all(connection)
         stopping.join(10)
@@ -114,7 +127,7 @@ def test_pause_refuses_connections(receiver: Receiver) -> None:
     """A paused receiver refuses connections and gives nobody else its port; resumed, it takes them on the same one."""
     post(receiver, "one")
     receiver.pause()
-    assert connect_error(receiver)
+    assert refuses(receiver)
     with socket.socket() as other, pytest.raises(OSError, match="in use"):
         other.bind(("127.0.0.1", receiver.port))
     receiver.resume()
@@ -130,6 +143,15 @@ def test_pause_closes_pooled_connections(receiver: Receiver) -> None:
         with pytest.raises(requests.ConnectionError):
             session.post(receiver.signals_url, data=body_of("one"), headers=headers, timeout=5)
     assert len(receiver.read().posts) == 1
+
+
+def test_pause_ends_idle_connections(receiver: Receiver) -> None:
+    """A connection that waits for its next request is closed by a pause at once."""
+    with bare(receiver) as fresh, bare(receiver) as used:
+        used.sendall(head(len(body_of("one"))) + body_of("one"))
+        assert status_of(used.recv(65_536)) == 201
+        receiver.pause()
+        assert fresh.recv(1) == used.recv(1) == b""
 
 
 def test_pause_answers_what_is_under_way(receiver: Receiver) -> None:

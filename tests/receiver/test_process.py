@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
@@ -93,18 +94,23 @@ def test_options(log: Path, tmp_path: Path) -> None:
 
 
 def test_full_disk_is_said_and_nothing_more_is_done(log: Path) -> None:
-    """Once the log cannot be written, POSTs are 503 with Retry-After or 500, and nothing answered 201 is missing."""
+    """Once the log could not be written, POSTs are 503 with Retry-After or 500 until a restart; every 201 is kept."""
     # One block of 1,024 bytes is all that this process may write to a file.
-    with running(log, shell="ulimit -f 1") as receiver:
+    with running(log, shell="ulimit -S -f 1") as receiver:
         responses = [post(receiver, f"s{number}") for number in range(8)]
+        psutil.Process(receiver.process.pid).rlimit(psutil.RLIMIT_FSIZE, (1 << 30, psutil.RLIM_INFINITY))
+        responses.append(post(receiver, "late"))
+        assert requests.get(f"{receiver.url}/health", timeout=5).status_code == 200
     statuses = [response.status_code for response in responses]
     assert statuses[0] == 201
-    assert statuses[-1] == 503
+    assert statuses[-2:] == [503, 503]
     assert set(statuses) <= {201, 500, 503}
-    assert {"Retry-After" in response.headers for response in responses if response.status_code == 503} == {True}
+    assert all("Retry-After" in response.headers for response in responses if response.status_code == 503)
     read = read_log(log)
     assert read.ids == {f"s{number}" for number, status in enumerate(statuses) if status == 201}
     assert read.torn <= 1
+    with running(log) as receiver:
+        assert post(receiver, "late").status_code == 201
 
 
 @pytest.mark.parametrize(
