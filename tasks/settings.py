@@ -8,27 +8,45 @@ from __future__ import annotations
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NoReturn
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from dedup.errors import InvalidSetting
+from dedup.errors import InvalidInput, InvalidSetting
 from dedup.keys import check_prefix
 from dedup.rules import CandleRules, OnUnknown, SignalRules
-from dedup.stores.connect import check_url
+from dedup.stores.connect import check_url, redact
 from dedup.timeframe import Timeframe
 from tasks.clock import Clock
 
+_WITH_ZONE = "give a time with its zone, as in 2025-01-01T00:00:00Z"
+
 BROKER_SCHEMES = ("redis", "rediss", "sentinel", "amqp", "amqps", "pyamqp")
+
+# Beyond these bounds durations are 0 ms in the store, or leave the calendar when they are taken from now.
+Seconds = Annotated[float, Field(ge=0.001, le=1e10, allow_inf_nan=False)]
+
+# Addresses may hold a user and a password, or a token.
+_HIDDEN = frozenset(
+    {
+        *("redis_url", "celery_broker_url", "celery_result_backend"),
+        *("signal_api_url", "signal_api_secret", "signal_lookup_url"),
+    }
+)
 
 
 class Settings(BaseSettings):
-    """Every setting, each read from the environment variable of its name in capitals."""
+    """Every setting, each read from the environment variable of its name in capitals. Empty ones count as not set."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     redis_enabled: bool = True
@@ -41,27 +59,27 @@ class Settings(BaseSettings):
     market_clock: str = "real"
     watch_from: datetime | None = None
     watch_until: datetime | None = None
-    horizon: float = Field(default=3600.0, gt=0)
-    candle_check_window: float = Field(default=60.0, gt=0)
-    candle_ttl: float = Field(default=3600.0, gt=0)
-    candle_time_limit: float = Field(default=60.0, gt=0)
-    candle_lease: float = Field(default=75.0, gt=0)
+    horizon: Seconds = 3600.0
+    candle_check_window: Seconds = 60.0
+    candle_ttl: Seconds = 3600.0
+    candle_time_limit: Seconds = 60.0
+    candle_lease: Seconds = 75.0
     max_failures: int = Field(default=5, ge=1, le=100)
 
-    signal_api_url: str = ""
+    signal_api_url: str = Field(default="", repr=False)
     signal_api_secret: SecretStr = SecretStr("")
-    signal_lookup_url: str = ""
+    signal_lookup_url: str = Field(default="", repr=False)
     on_unknown: OnUnknown = OnUnknown.HOLD
-    signal_ttl: float = Field(default=86_400.0, gt=0)
-    held_ttl: float = Field(default=2_592_000.0, gt=0)
-    signal_max_age: float | None = Field(default=None, gt=0)
-    http_deadline: float = Field(default=10.0, gt=0)
-    publish_time_limit: float = Field(default=30.0, gt=0)
-    publish_lease: float = Field(default=45.0, gt=0)
+    signal_ttl: Seconds = 86_400.0
+    held_ttl: Seconds = 2_592_000.0
+    signal_max_age: Seconds | None = None
+    http_deadline: Seconds = 10.0
+    publish_time_limit: Seconds = 30.0
+    publish_lease: Seconds = 45.0
 
-    sweep_interval: float = Field(default=15.0, gt=0)
-    sweep_grace: float = Field(default=20.0, gt=0)
-    visibility_timeout: float = Field(default=3600.0, gt=0)
+    sweep_interval: Seconds = 15.0
+    sweep_grace: Seconds = 20.0
+    visibility_timeout: Seconds = 3600.0
     heartbeat_file: Path | None = None
 
     @field_validator("key_prefix")
@@ -69,28 +87,35 @@ class Settings(BaseSettings):
     def _prefix(cls, value: str) -> str:
         return check_prefix(value)
 
-    @field_validator(
-        "celery_broker_url",
-        "celery_result_backend",
-        "signal_max_age",
-        "watch_from",
-        "watch_until",
-        "heartbeat_file",
-        mode="before",
-    )
-    @classmethod
-    def _empty_is_unset(cls, value: object) -> object:
-        return None if value == "" else value
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("settings hold secrets and are not pickled: each process reads its own")
 
     @property
     def clock(self) -> Clock:
-        """Market time; see `tasks.clock`."""
-        return Clock.parse(self.market_clock)
+        """Market time; see `tasks.clock`.
+
+        Raises:
+            InvalidSetting: `MARKET_CLOCK` is no clock.
+        """
+        try:
+            return Clock.parse(self.market_clock)
+        except InvalidSetting as error:
+            about = "" if error.value == self.market_clock else f"{error.what} = {error.value!r}: "
+            raise InvalidSetting("MARKET_CLOCK", self.market_clock, f"{about}{error.remedy}") from None
 
     @property
     def broker_url(self) -> str:
         """The broker: `CELERY_BROKER_URL`, or `REDIS_URL` where that is not set."""
         return (self.celery_broker_url or self.redis_url).get_secret_value()
+
+    @property
+    def longest_wait_s(self) -> float:
+        """The longest wait for which a message is sent with a countdown.
+
+        The broker delivers a message again when `VISIBILITY_TIMEOUT` has passed since it was fetched, whatever its
+        countdown says.
+        """
+        return self.visibility_timeout / 4
 
     def max_age_s(self, timeframe: Timeframe) -> float:
         """How long after its candle's close a signal may be posted, market seconds."""
@@ -112,7 +137,7 @@ class Settings(BaseSettings):
             on_unknown=self.on_unknown,
             max_failures=self.max_failures,
             send_ms=_ms(self.http_deadline),
-            max_retry_s=self.visibility_timeout / 4,
+            max_retry_s=self.longest_wait_s,
         )
 
 
@@ -128,11 +153,23 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        name = ".".join(str(part) for part in first["loc"]).upper()
-        raise InvalidSetting(name, "(as given)", first["msg"]) from None
+        raise _refusal(error) from None
+    except UnicodeDecodeError:
+        raise InvalidSetting(".env", "(hidden)", "is not UTF-8; save it as UTF-8") from None
     check_settings(settings)
     return settings
+
+
+def _refusal(error: ValidationError) -> InvalidSetting:
+    first = error.errors(include_url=False)[0]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, InvalidInput):
+        return InvalidSetting(cause.what, cause.value, cause.remedy)
+    name = str(first["loc"][0])
+    remedy = first["msg"].replace("Input should be", "must be", 1)
+    if first["type"].startswith("datetime"):
+        remedy = _WITH_ZONE
+    return InvalidSetting(name.upper(), "(hidden)" if name in _HIDDEN else first["input"], remedy)
 
 
 @cache
@@ -149,22 +186,36 @@ def check_settings(settings: Settings) -> None:
     """
     if settings.redis_enabled:
         check_url(settings.redis_url.get_secret_value())
-    _check_broker(settings.broker_url)
-    clock = settings.clock
-    for name in ("watch_from", "watch_until"):
-        _check_moment(name.upper(), getattr(settings, name))
+    _check_broker(settings)
+    _check_span(settings)
     _in_order(settings, "http_deadline", "publish_time_limit", "an attempt ends before its task is killed")
     _in_order(settings, "publish_time_limit", "publish_lease", "a task is killed before its claim may be taken over")
     _in_order(settings, "candle_time_limit", "candle_lease", "a task is killed before its claim may be taken over")
-    horizon_s = clock.wall_seconds(settings.horizon)
-    _below("HORIZON", horizon_s, "SIGNAL_TTL", settings.signal_ttl, "no key may run out while its candle may be worked")
+    clock = settings.clock
+    horizon, horizon_s = "HORIZON" if clock.is_real else "HORIZON on the wall", clock.wall_seconds(settings.horizon)
+    _below(horizon, horizon_s, "SIGNAL_TTL", settings.signal_ttl, "no key may run out while its candle may be worked")
+    _below("SWEEP_GRACE", settings.sweep_grace, horizon, horizon_s, "the sweep brings back what is not older than it")
     for name in ("publish_time_limit", "candle_time_limit"):
-        limit_s = 3 * getattr(settings, name)
-        if settings.visibility_timeout < limit_s:
-            remedy = (
-                f"must be at least 3 x {name.upper()} = {limit_s:g}: the broker delivers running work again after it"
-            )
-            raise InvalidSetting("VISIBILITY_TIMEOUT", f"{settings.visibility_timeout:g}", remedy)
+        _check_visibility(settings, name)
+    if settings.on_unknown is OnUnknown.LOOKUP and not settings.signal_lookup_url:
+        raise InvalidSetting("ON_UNKNOWN", "lookup", "needs SIGNAL_LOOKUP_URL, where a signal's id can be asked for")
+
+
+def _check_visibility(settings: Settings, limit: str) -> None:
+    least_s = 3 * getattr(settings, limit)
+    if settings.visibility_timeout < least_s:
+        remedy = f"must be at least 3 x {limit.upper()} = {least_s:g}: after it the broker delivers running work again"
+        raise InvalidSetting("VISIBILITY_TIMEOUT", f"{settings.visibility_timeout:g}", remedy)
+
+
+def _check_span(settings: Settings) -> None:
+    first, last = settings.watch_from, settings.watch_until
+    for name, moment in (("WATCH_FROM", first), ("WATCH_UNTIL", last)):
+        if moment is not None and moment.tzinfo is None:
+            raise InvalidSetting(name, moment.isoformat(), _WITH_ZONE)
+    if first is not None and last is not None and first >= last:
+        remedy = f"must be before WATCH_UNTIL = {last.isoformat()}: no candle closes between them"
+        raise InvalidSetting("WATCH_FROM", first.isoformat(), remedy)
 
 
 def _in_order(settings: Settings, lower: str, upper: str, why: str) -> None:
@@ -176,7 +227,8 @@ def _below(lower: str, lower_s: float, upper: str, upper_s: float, why: str) -> 
         raise InvalidSetting(lower, f"{lower_s:g}", f"must be below {upper} = {upper_s:g}: {why}")
 
 
-def _check_broker(url: str) -> None:
+def _check_broker(settings: Settings) -> None:
+    url = settings.broker_url
     try:
         parts = urlsplit(url.split(";", maxsplit=1)[0])
         good = parts.scheme in BROKER_SCHEMES and bool(parts.hostname) and parts.port != 0
@@ -184,12 +236,9 @@ def _check_broker(url: str) -> None:
         good = False
     if not good:
         offered = ", ".join(f"{scheme}://" for scheme in BROKER_SCHEMES)
-        raise InvalidSetting("CELERY_BROKER_URL", "(as given)", f"write one of {offered} with a host")
-
-
-def _check_moment(name: str, moment: datetime | None) -> None:
-    if moment is not None and moment.tzinfo is None:
-        raise InvalidSetting(name, moment.isoformat(), "give a time with its zone, as in 2025-01-01T00:00:00Z")
+        name = "REDIS_URL" if settings.celery_broker_url is None else "CELERY_BROKER_URL"
+        also = " in it or in CELERY_BROKER_URL" if settings.celery_broker_url is None else ""
+        raise InvalidSetting(name, redact(url), f"is no broker: write one of {offered} with a host{also}")
 
 
 def _ms(seconds: float) -> int:

@@ -19,8 +19,10 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +31,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dedup.alignment import Alignment
-from dedup.errors import InvalidSetting
+from dedup.errors import InvalidInput, InvalidSetting
 from dedup.keys import check_label, normalize_instrument
 from dedup.timeframe import Timeframe
 from tasks.calendars import MarketCalendar, alignment_for, calendar_named
@@ -121,6 +123,8 @@ def load_watchlist(path: Path, now: Callable[[], datetime]) -> Watchlist:
     except OSError as error:
         remedy = f"cannot be read ({error.strerror}); copy tasks/pipeline.example.toml and point WATCHLIST at it"
         raise InvalidSetting("WATCHLIST", str(path), remedy) from None
+    except UnicodeDecodeError:
+        raise InvalidSetting("WATCHLIST", str(path), "is not UTF-8; save it as UTF-8") from None
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -129,58 +133,108 @@ def load_watchlist(path: Path, now: Callable[[], datetime]) -> Watchlist:
 
 
 def parse_watchlist(tables: Mapping[str, Any], where: str, now: Callable[[], datetime]) -> Watchlist:
-    """Make a watchlist of TOML tables; `where` names them in messages."""
+    """Make a watchlist of TOML tables; `where` names them in messages.
+
+    Raises:
+        InvalidInput: names the table, the key, the value and the remedy. Options of sources, which may be secrets, are
+            shown by the source that refuses them or not at all.
+    """
     try:
         file = _File.model_validate(tables)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InvalidSetting(f"{where}: {place}", first.get("input"), first["msg"]) from None
+        raise _refusal(error, where) from None
     if not file.watch:
         raise InvalidSetting("WATCHLIST", where, "watches nothing: add a [[watch]] table")
-    sources = {name: _source(name, dict(options), now) for name, options in file.sources.items()}
+    sources: dict[str, Source] = {}
+    for name, options in file.sources.items():
+        with _located(f"{where}: sources.{name}"):
+            sources[name] = _source(dict(options), now)
     watches: dict[tuple[str, str], Watch] = {}
     for number, table in enumerate(file.watch, 1):
-        for watch in _expand(table, sources, f"{where}: watch {number}"):
-            key = (watch.instrument, str(watch.timeframe))
-            watches[key] = _merged(watches[key], watch, f"{where}: watch {number}") if key in watches else watch
+        with _located(f"{where}: watch {number}"):
+            for watch in _expand(table, sources):
+                key = (watch.instrument, str(watch.timeframe))
+                watches[key] = _merged(watches[key], watch) if key in watches else watch
     return Watchlist(watches)
 
 
-def _source(name: str, options: dict[str, Any], now: Callable[[], datetime]) -> Source:
+@contextmanager
+def _located(where: str) -> Iterator[None]:
+    """Say where in the file a value stands that is refused."""
+    try:
+        yield
+    except InvalidInput as error:
+        error.what = f"{where}: {error.what}"
+        error.args = (error.what, error.value, error.remedy)
+        raise
+
+
+def _refusal(error: ValidationError, where: str) -> InvalidSetting:
+    found = error.errors(include_url=False, include_context=False)
+    # A key that is misspelt is also why another one is missing.
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
+    place, given, remedy = first["loc"], first["input"], first["msg"].replace("Input should be", "must be", 1)
+    if first["type"] == "extra_forbidden":
+        known = _WatchTable.model_fields if place[0] == "watch" else _File.model_fields
+        remedy = f"is no key here; {_offered(str(place[-1]), known)}"
+    elif first["type"] == "missing":
+        given, remedy = "missing", "this key is needed"
+    elif place == ("watch",):
+        remedy = "write [[watch]], with two brackets on either side"
+    elif place[0] == "sources":
+        remedy = "must be a table: write [sources.NAME], and its options below"
+    shown = f"a {type(given).__name__}" if place[0] == "sources" or not isinstance(given, str | int | float) else given
+    return InvalidSetting(f"{where}: {_named(place)}", shown, remedy)
+
+
+def _offered(key: str, known: Iterable[str]) -> str:
+    similar = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {similar[0]}?" if similar else f"there are {', '.join(known)}"
+
+
+def _named(place: tuple[int | str, ...]) -> str:
+    """`("watch", 0, "timeframe")` as `watch 1: timeframe`."""
+    if len(place) > 1 and place[0] == "watch" and isinstance(place[1], int):
+        return ": ".join((f"watch {place[1] + 1}", *(str(part) for part in place[2:3])))
+    return ".".join(str(part) for part in place)
+
+
+def _source(options: dict[str, Any], now: Callable[[], datetime]) -> Source:
     kind = options.pop("kind", None)
     if not isinstance(kind, str):
-        raise InvalidSetting(f"sources.{name}.kind", kind, 'name the kind of source, as in kind = "http"')
+        shown = "missing" if kind is None else f"a {type(kind).__name__}"
+        raise InvalidSetting("kind", shown, 'name the kind of source, as in kind = "http"')
     return make_source(kind, options, now)
 
 
-def _expand(table: _WatchTable, sources: Mapping[str, Source], where: str) -> Iterator[Watch]:
+def _expand(table: _WatchTable, sources: Mapping[str, Source]) -> Iterator[Watch]:
     timeframe = Timeframe.parse(table.timeframe)
     source = sources.get(table.source)
     if source is None:
         offered = ", ".join(sources) or "none: add a [sources.NAME] table"
-        raise InvalidSetting(f"{where}: source", table.source, f"this file defines {offered}")
-    label = check_label(f"{where}: name", table.name or table.strategy.rpartition(".")[2].rpartition(":")[2])
-    named = NamedStrategy(label, make_strategy(table.strategy, table.params))
+        raise InvalidSetting("source", table.source, f"this file defines {offered}")
+    strategy = make_strategy(table.strategy, table.params)
+    label = check_label("name", table.name or table.strategy.rpartition(".")[2].rpartition(":")[2])
     alignment, calendar = alignment_for(table.alignment), calendar_named(table.calendar)
     for given in table.instruments:
         instrument = normalize_instrument(given)
+        named = NamedStrategy(label, strategy)
         yield Watch(instrument, timeframe, alignment, calendar, table.source, source, (named,))
 
 
-def _merged(first: Watch, second: Watch, where: str) -> Watch:
+def _merged(first: Watch, second: Watch) -> Watch:
     what = f"{first.instrument} {first.timeframe}"
     for name in ("source_name", "alignment", "calendar"):
         one, other = getattr(first, name), getattr(second, name)
         if one != other:
             shown = getattr(other, "name", other)
             remedy = f"{what} is watched with another {name.removesuffix('_name')} before; a candle has one"
-            raise InvalidSetting(f"{where}: {name.removesuffix('_name')}", shown, remedy)
+            raise InvalidSetting(name.removesuffix("_name"), shown, remedy)
     labels = {named.label for named in first.strategies}
     twice = next((named.label for named in second.strategies if named.label in labels), None)
     if twice is not None:
         remedy = f"{what} has this entry already; drop one, or tell them apart with name = …"
-        raise InvalidSetting(f"{where}: strategy", twice, remedy)
+        raise InvalidSetting("strategy", twice, remedy)
     return Watch(
         first.instrument,
         first.timeframe,
