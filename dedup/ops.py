@@ -192,8 +192,8 @@ class Complete:
         reason: in words.
         digest: kept where there was no record to keep it.
         fact: it is a fact about the world (the API said 201; the tasks are in the broker), true whoever holds the
-            claim, and even where the record was forgotten. Where it is False it is the owner's decision, and acts only
-            for the token that holds the record.
+            claim, and even where the record was forgotten. Where it is False it is the owner's decision ("never
+            posted"), and acts only for the token that holds the record, and only where no earlier attempt is in doubt.
     """
 
     script: ClassVar[str] = "complete"

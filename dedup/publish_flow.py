@@ -1,7 +1,8 @@
 """Publishing one signal, step by step, without I/O: claim, send, settle.
 
 `publishing` is a generator: it yields what is to be done (`Ask` the store, `Send` a message, `LookUp` an id) and is
-sent what came of it. `dedup.publisher` drives it with blocking calls, `dedup.aio` with awaited ones; every decision is here.
+sent what came of it. `dedup.publisher` drives it with blocking calls, `dedup.aio` with awaited ones; every decision is
+here.
 
 ===========  =====================================================================================================
 outcome      meaning
@@ -20,7 +21,7 @@ conflict     its key is taken by another payload: never posted
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dedup.delivery import Attempted, Message, Verdict
@@ -130,9 +131,10 @@ def publishing(job: Publication, rules: SignalRules, token: str, since_key: str,
     claimed, began = yield Ask((rules.claim(job.key, token, job.digest), rules.begin(since_key)))
     if claimed.answer is not Answer.ACQUIRED:
         return _not_acquired(claimed)
-    attempt = _Attempt(job, rules, token, claimed, around, started_ms)
-    if claimed.fresh and rules.on_unknown is not OnUnknown.RESEND and forgotten(began, job.closed_at_ms):
-        return (yield from attempt.recover_forgotten(began))
+    forgot = _why_forgotten(began) if claimed.fresh and forgotten(began, job.closed_at_ms) else ""
+    attempt = _Attempt(job, rules, token, claimed, around, started_ms, forgot)
+    if forgot and rules.on_unknown is not OnUnknown.RESEND:
+        return (yield from attempt.recover_forgotten())
     if job.expires_at_ms is not None and around.now_ms() >= job.expires_at_ms:
         return (yield from attempt.give_up("expired", "its expiry passed before it could be posted"))
     if claimed.record.in_doubt and rules.on_unknown is OnUnknown.LOOKUP:
@@ -143,6 +145,10 @@ def publishing(job: Publication, rules: SignalRules, token: str, since_key: str,
 def forgotten(began: Began, closed_at_ms: int | None) -> bool:
     """Whether the store may have forgotten a signal of a candle that closed then: its memory began later."""
     return closed_at_ms is not None and (began.just_now or began.since_ms > closed_at_ms)
+
+
+def _why_forgotten(began: Began) -> str:
+    return f"the store's memory began at {began.since_ms} ms, after its candle closed: it may have been posted before"
 
 
 def _not_acquired(claimed: Claimed) -> Published:
@@ -158,7 +164,11 @@ def _not_acquired(claimed: Claimed) -> Published:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """One acquired claim on its way to an end."""
+    """One acquired claim on its way to an end.
+
+    Attributes:
+        forgot: why the store may have forgotten an earlier attempt; empty where it cannot have.
+    """
 
     job: Publication
     rules: SignalRules
@@ -166,6 +176,7 @@ class _Attempt:
     claimed: Claimed
     around: Surroundings
     started_ms: int
+    forgot: str
 
     def send(self) -> Flow:
         if self.around.monotonic_ms() - self.started_ms > self.rules.lease_ms - self.rules.send_ms:
@@ -192,17 +203,14 @@ class _Attempt:
             return (yield from self._posted(found, "found by look-up"))
         return (yield from self._hold(f"{why}; look-up: {found.reason}", found.status))
 
-    def recover_forgotten(self, began: Began) -> Flow:
-        why = (
-            f"the store's memory began at {began.since_ms} ms, after its candle closed: it may have been posted before"
-        )
+    def recover_forgotten(self) -> Flow:
         if self.rules.on_unknown is OnUnknown.LOOKUP:
-            return (yield from self.look_up(why))
-        return (yield from self._hold(why, None))
+            return (yield from self.look_up(self.forgot))
+        return (yield from self._hold(self.forgot, None))
 
     def give_up(self, outcome: str, reason: str, status: int | None = None) -> Flow:
-        if self.claimed.record.in_doubt:
-            return (yield from self._hold(f"{reason}, but {self.claimed.record.reason}", status))
+        if self.forgot or self.claimed.record.in_doubt:
+            return (yield from self._hold(f"{reason}, but {self.forgot or self.claimed.record.reason}", status))
         op = self.rules.decided(self.job.key, self.token, outcome, _clip(reason))
         return (yield from self._settled(op, self._result(outcome, reason, status)))
 
@@ -224,7 +232,10 @@ class _Attempt:
 
     def _try_later(self, reason: str, status: int | None, retry_after_s: float | None) -> Flow:
         wait_s = self._wait_s(retry_after_s)
-        op = self.rules.release(self.job.key, self.token, wait_s, _clip(reason))
+        op: Op[Settled] = self.rules.release(self.job.key, self.token, wait_s, _clip(reason))
+        if self.forgot:
+            # A release would say that nothing ever happened, and the record does not know better.
+            op = self._doubt(f"{reason}; {self.forgot}", wait_s)
         return (yield from self._settled(op, self._result("retry", reason, status, wait_s)))
 
     def _doubtful(self, attempted: Attempted) -> Flow:
@@ -238,15 +249,18 @@ class _Attempt:
         op = self.rules.doubt(self.job.key, self.token, self.job.digest, _clip(reason), hold=True)
         return (yield from self._settled(op, self._result("held", reason, status)))
 
-    def _doubt(self, reason: str, wait_s: float) -> Op[Any]:
+    def _doubt(self, reason: str, wait_s: float) -> Op[Settled]:
         hold = not self.rules.resume
         return self.rules.doubt(self.job.key, self.token, self.job.digest, _clip(reason), hold, wait_s)
 
     def _settled(self, op: Op[Settled], result: Published) -> Flow:
         (settled,) = yield Ask((op,), settling=True)
-        if settled.acted:
-            return result
-        return _overtaken(settled, result)
+        if not settled.acted:
+            return _overtaken(settled, result)
+        if result.outcome == "retry" and settled.record is not None and settled.record.held:
+            # Another delivery held it meanwhile, and what is in doubt stays held.
+            return replace(result, outcome="held", retry_in_s=None)
+        return result
 
     def _result(
         self, outcome: str, reason: str, status: int | None = None, retry_in_s: float | None = None

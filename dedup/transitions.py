@@ -124,11 +124,14 @@ def _complete(op: Complete, stored: str | None, now_ms: int) -> Step:
     if record is not None and record.state is State.DONE:
         mine = not record.foreign and (record.token, record.outcome) == (op.token, op.outcome)
         return Step((int(mine), stored))
-    held = record is not None and record.token == op.token and record.state is not State.RELEASED
-    if not op.fact and not held:
+    if not op.fact and not (record is not None and _may_decide(op, record)):
         return Step((0, stored))
     text = _completed(op, record or Record(State.CLAIMED), now_ms)
     return Step((1, text), Write(text, op.ttl_ms))
+
+
+def _may_decide(op: Complete, record: Record) -> bool:
+    return record.token == op.token and record.state is not State.RELEASED and not record.in_doubt
 
 
 def _completed(op: Complete, record: Record, now_ms: int) -> str:

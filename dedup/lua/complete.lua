@@ -26,7 +26,7 @@ if raw then
     return {rec.t == token and rec.o == outcome and 1 or 0, raw}
   end
 end
-if not fact and not (raw and rec.t == token and rec.s ~= 'released') then
+if not fact and not (raw and rec.t == token and rec.s ~= 'released' and rec.p ~= 1) then
   return {0, raw}
 end
 

@@ -53,13 +53,13 @@ def test_fact_stands_whoever_tells_it(subject: Subject, before: str, token: str)
 
 @pytest.mark.parametrize("before", BEFORE)
 def test_decision_is_the_owners(subject: Subject, before: str) -> None:
-    """A decision acts only for the token that holds the claim or its own unknown."""
+    """A decision acts only for the token that holds the claim or its own unknown, and where nothing is in doubt."""
     bring(subject, before)
     text = subject.store.get(KEY)
     refused = subject.store.run(complete("stranger", "expired", fact=False))
     assert (refused.acted, subject.store.get(KEY)) == (False, text)
     settled = subject.store.run(complete("a", "expired", fact=False))
-    assert settled.acted is (before not in ("absent", "released"))
+    assert settled.acted is (before not in ("absent", "released", "in doubt"))
     assert (settled.record is None) is (before == "absent")
 
 
