@@ -177,11 +177,12 @@ def seen(reply: Any) -> Any:
 
 
 def kept(store: Store, key: str) -> Any:
-    """What stands under a key, without times."""
-    text = store.get(key)
-    if text is None or key == MARK:
-        return text is None
-    return timeless(Record.loads(text))
+    """What stands under a key, and for how many hours a claim still holds."""
+    peeked = store.run(Peek(key))
+    if peeked.record is None or key == MARK:
+        return peeked.record is None
+    held_ms = peeked.record.until_ms - peeked.now_ms if peeked.record.state is State.CLAIMED else 0
+    return timeless(peeked.record), in_hours(max(0, held_ms))
 
 
 def timeless(record: Record | None) -> tuple[Record, int] | None:
