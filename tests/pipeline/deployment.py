@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+import time
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -45,6 +46,8 @@ HOUR = timedelta(hours=1)
 ROOT = Path(__file__).parents[2]
 QUEUES = "control,candles,publish"
 CELERY = (sys.executable, "-m", "celery", "-A", "tasks")
+
+SWEEP_EVERY_S = 0.25
 
 LIMITS = {
     "HTTP_DEADLINE": "2",
@@ -175,9 +178,16 @@ class Deployment:
 
     def sweep_until(self, holds: Callable[[], Any], what: str) -> None:
         """Sweep again and again, as beat would, until something holds."""
+        last_s = 0.0
 
         def swept() -> bool:
-            return bool(holds() or self.sweep() is None or holds())
+            nonlocal last_s
+            if holds():
+                return True
+            if time.monotonic() - last_s > SWEEP_EVERY_S:
+                self.sweep()
+                last_s = time.monotonic()
+            return False
 
         self.until(swept, what)
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from dedup.alignment import alignment_named, next_close
+from dedup.alignment import UTC_ALIGNMENT, next_close
 from dedup.errors import InvalidCandle
 from dedup.records import State
 from dedup.timeframe import Timeframe
@@ -106,7 +106,7 @@ def test_candle_waits_for_its_close_and_then_for_its_bar(running: Deployment) ->
     `missing`, which the sweep leaves alone for a while; the source is asked again then, and may have the bar.
     """
     length = Timeframe.parse("9s")
-    start = next_close(alignment_named("utc"), length, running.clock.now() + timedelta(seconds=1))
+    start = next_close(UTC_ALIGNMENT, length, running.clock.now() + timedelta(seconds=1))
     prompt, tardy = (running.candle(name, start - length.length, "9s") for name in ("PROMPT", "TARDY"))
     running.feed("PROMPT", [prompt.start, start], "9s")
     running.feed("TARDY", [tardy.start], "9s")
