@@ -149,9 +149,6 @@ class _Configured:
         self.options = DedupOptions()
 
 
-_here = _Configured()
-
-
 def configure(options: DedupOptions | None = None, **changes: Any) -> DedupOptions:
     """Set the options of this process, all of them, and say what they are now.
 
@@ -199,3 +196,6 @@ def _check_count(name: str, count: object, least: int) -> None:
 
 def _ms(seconds: float) -> int:
     return int(seconds * 1000)
+
+
+_here = _Configured()
