@@ -111,7 +111,11 @@ def signals_of(peeked: Peeked, grace_ms: int) -> Iterable[Signal]:
     record = peeked.record
     if record is None or peeked.now_ms - record.at_ms < grace_ms or not isinstance(record.value, dict):
         return ()
-    return [signal for fields in record.value.get("signals", ()) for signal in _read(fields)]
+    carried = record.value.get("signals", [])
+    if not isinstance(carried, list):
+        log.error("a candle's record carries no readable signals: %.80r", carried)
+        return ()
+    return [signal for fields in carried for signal in _read(fields)]
 
 
 def _read(fields: Any) -> Sequence[Signal]:

@@ -18,7 +18,8 @@ from pytest_celery import CeleryTestBackend, CeleryTestBroker, CeleryTestSetup, 
 from dedup.timeframe import Candle
 from tasks.app import celery_config
 from tasks.receiver import Receiver
-from tests.pipeline.deployment import HOUR, ORIGIN, Deployment, deploy, watch
+from tests.pipeline.deployment import Deployment, deploy, watch
+from tests.pipeline.feeds import HOUR, ORIGIN, candle_of
 from tests.pipeline.nodes import PipelineSetup, backend_node, broker_node, worker_node
 
 Deploy = Callable[..., Deployment]
@@ -53,7 +54,7 @@ def signal_api(cluster: Deployment) -> Receiver:
 @pytest.fixture
 def candles(cluster: Deployment) -> tuple[Candle, Candle]:
     """Two closed candles on the cluster's watchlist, each of which has one signal."""
-    return cluster.candle("GOLD"), cluster.candle("SILVER")
+    return candle_of("GOLD"), candle_of("SILVER")
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from dedup.alignment import closed_between
 from dedup.ops import Peeked
 from dedup.records import Record
 from dedup.signals import Signal, signal_id
-from dedup.timeframe import Candle, Timeframe
+from dedup.timeframe import Candle
 from tasks.app import celery_config
 from tasks.clock import Clock
 from tasks.outcomes import parse_outcome
@@ -36,13 +36,10 @@ from tasks.receiver import Post, Receiver
 from tasks.runtime import Pipeline, make_pipeline
 from tasks.settings import Settings, load_settings
 from tests.engines import DURABLE, Engine
+from tests.pipeline.feeds import HEADER, HOUR, ORIGIN, row_at
 from tests.pipeline.nodes import ProcessContainer, WorkerProcess
 from tests.pipeline.waiting import DEADLINE_S, eventually
 
-ORIGIN = datetime(2025, 1, 4, 10, tzinfo=UTC)
-"""Market time when a deployment begins: a Saturday, 10:00."""
-
-HOUR = timedelta(hours=1)
 ROOT = Path(__file__).parents[2]
 QUEUES = "control,candles,publish"
 CELERY = (sys.executable, "-m", "celery", "-A", "tasks")
@@ -137,15 +134,9 @@ class Deployment:
     def feed(self, instrument: str, bars: Iterable[datetime], timeframe: str = "1h", afresh: bool = False) -> None:
         """Append bars to an instrument's file, or write it `afresh`. The newest one counts as not final yet."""
         path = self.home / "feed" / f"{instrument}-{timeframe}.csv"
-        lines = "".join(f"{start.isoformat()},100,101,99,{100 + start.hour / 100}\n" for start in bars)
-        header = "" if path.exists() and not afresh else "start,open,high,low,close\n"
+        header = "" if path.exists() and not afresh else HEADER
         with path.open("w" if afresh else "a") as file:
-            file.write(header + lines)
-
-    def candle(self, instrument: str, start: datetime = ORIGIN - HOUR, timeframe: str = "1h") -> Candle:
-        """A candle; by default the one that closes at `ORIGIN`."""
-        length = Timeframe.parse(timeframe)
-        return Candle(instrument, length, start, start + length.length)
+            file.write(header + "".join(map(row_at, bars)))
 
     def send(self, task: str, **kwargs: Any) -> AsyncResult[Any]:
         """Send a task as the pipeline does."""

@@ -69,7 +69,7 @@ class ProcessContainer:
         path = self._process.log_path
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def kill(self, signal: str | int = "SIGKILL") -> None:  # noqa: A002 pytest-celery names it so
+    def kill(self, signal: str | int = "SIGKILL") -> None:
         """Send a signal; SIGKILL, SIGSTOP and SIGCONT reach its children too, as they do in a container."""
         number = _signal_of(signal)
         if number in _WHOLE_GROUP:
@@ -180,7 +180,7 @@ class EngineProcess:
         """What the server said."""
         return self._engine.log
 
-    def kill(self, signal: str | int = "SIGKILL") -> None:  # noqa: A002 pytest-celery names it so
+    def kill(self, signal: str | int = "SIGKILL") -> None:
         """SIGKILL, or with any other signal an orderly shutdown."""
         if _signal_of(signal) is _KILL:
             self._engine.kill()

@@ -12,7 +12,8 @@ from dedup.records import State
 from dedup.timeframe import Candle
 from tasks.receiver import Fault
 from tasks.sweep import look
-from tests.pipeline.deployment import HOUR, ORIGIN, Deployment, deploy, watch
+from tests.pipeline.deployment import Deployment, deploy, watch
+from tests.pipeline.feeds import HOUR, ORIGIN, candle_of
 
 POLICIES = ("hold", "resend", "lookup")
 INSTRUMENTS = tuple(f"I{number}" for number in range(40))
@@ -51,7 +52,7 @@ def gold(running: dict[str, Deployment], unused: Iterator[str]) -> Candle:
     name = next(unused)
     for deployment in running.values():
         deployment.feed(name, [ORIGIN - HOUR, ORIGIN])
-    return running["hold"].candle(name)
+    return candle_of(name)
 
 
 def settle(deployment: Deployment, candle: Candle) -> str:
@@ -155,7 +156,7 @@ def test_look_up_that_finds_nothing_holds(running: dict[str, Deployment], gold: 
 
 @pytest.mark.parametrize("done", [True, False], ids=["posted", "claimed"])
 def test_other_payload_under_the_key_is_a_conflict(hold: Deployment, gold: Candle, done: bool) -> None:
-    """A signal whose key another payload has taken ends as `conflict` and is never posted, nor is the record touched."""
+    """A signal whose key another payload has taken ends as `conflict`; nothing is posted and the record stays."""
     cache, key = hold.line.signals, hold.signal_key(gold)
     cache.store.run(cache.rules.claim(key, "other", "f00d"))
     if done:

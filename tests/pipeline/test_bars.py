@@ -12,7 +12,8 @@ from dedup.errors import InvalidCandle
 from dedup.records import State
 from dedup.timeframe import Timeframe
 from tasks.sweep import is_due
-from tests.pipeline.deployment import HOUR, ORIGIN, Deployment, deploy, watch
+from tests.pipeline.deployment import Deployment, deploy, watch
+from tests.pipeline.feeds import HOUR, ORIGIN, candle_of
 
 START = ORIGIN - HOUR
 
@@ -33,7 +34,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 def test_bar_that_becomes_final_is_evaluated_on_a_retry(running: Deployment) -> None:
     """A bar that is not final yet leaves the candle released and retried; once it is final the candle is evaluated."""
-    candle = running.candle("LATE")
+    candle = candle_of("LATE")
     running.feed("LATE", [START])
     sent = running.evaluate(candle)
     record = running.until(
@@ -50,7 +51,7 @@ def test_bar_that_becomes_final_is_evaluated_on_a_retry(running: Deployment) -> 
 
 def test_gap_is_missing_for_good(running: Deployment) -> None:
     """A candle that the source skipped, as a later bar shows, ends DONE as `missing`, with why."""
-    candle = running.candle("GAPPED")
+    candle = candle_of("GAPPED")
     running.feed("GAPPED", [START - HOUR, ORIGIN])
     result = running.run(candle)
     assert result["outcome"] == "missing"
@@ -60,14 +61,14 @@ def test_gap_is_missing_for_good(running: Deployment) -> None:
 
 def test_closed_market_asks_no_source(running: Deployment) -> None:
     """A candle in which the market did not trade ends as `closed_market`, though its source has no file to read."""
-    candle = running.candle("CLOSED")
+    candle = candle_of("CLOSED")
     assert running.run(candle)["outcome"] == "closed_market"
     assert running.candle_outcome(candle) == "closed_market"
 
 
 def test_short_history_is_told(running: Deployment) -> None:
     """A candle with fewer bars than the strategy looks at ends as `too_few_bars`, with both numbers."""
-    candle = running.candle("YOUNG")
+    candle = candle_of("YOUNG")
     running.feed("YOUNG", [START - HOUR, START, ORIGIN])
     result = running.run(candle)
     assert result["outcome"] == "too_few_bars"
@@ -76,8 +77,8 @@ def test_short_history_is_told(running: Deployment) -> None:
 
 
 def test_rubbish_bars_reach_no_strategy(running: Deployment) -> None:
-    """A bar that no strategy should see is asked for again, with the reason in the record, until the source has put it right."""
-    candle = running.candle("ZERO")
+    """A bar that no strategy should see is asked for again, its reason in the record, until the source is right."""
+    candle = candle_of("ZERO")
     path = running.home / "feed" / "ZERO-1h.csv"
     path.write_text(f"start,open,high,low,close\n{START.isoformat()},0,0,0,0\n{ORIGIN.isoformat()},1,1,1,1\n")
     sent = running.evaluate(candle)
@@ -88,14 +89,14 @@ def test_rubbish_bars_reach_no_strategy(running: Deployment) -> None:
 
 def test_candle_older_than_the_horizon_is_refused(running: Deployment) -> None:
     """A candle beyond the horizon ends as `expired` and leaves no record: the one it may have had may have run out."""
-    candle = running.candle("LATE", ORIGIN - 5 * HOUR)
+    candle = candle_of("LATE", ORIGIN - 5 * HOUR)
     assert running.run(candle)["outcome"] == "expired"
     assert running.candle_record(candle) is None
 
 
 def test_candle_of_the_future_is_refused(running: Deployment) -> None:
     """A candle that closes beyond the check window is an InvalidCandle, and claims nothing."""
-    candle = running.candle("LATE", ORIGIN + HOUR)
+    candle = candle_of("LATE", ORIGIN + HOUR)
     with pytest.raises(InvalidCandle, match="has not closed"):
         running.run(candle)
     assert running.candle_record(candle) is None
@@ -107,7 +108,7 @@ def test_candle_waits_for_its_close_and_then_for_its_bar(running: Deployment) ->
     """
     length = Timeframe.parse("9s")
     start = next_close(UTC_ALIGNMENT, length, running.clock.now() + timedelta(seconds=1))
-    prompt, tardy = (running.candle(name, start - length.length, "9s") for name in ("PROMPT", "TARDY"))
+    prompt, tardy = (candle_of(name, start - length.length, "9s") for name in ("PROMPT", "TARDY"))
     running.feed("PROMPT", [prompt.start, start], "9s")
     running.feed("TARDY", [tardy.start], "9s")
     early = running.evaluate(prompt), running.evaluate(tardy)

@@ -10,7 +10,8 @@ import pytest
 from celery.result import AsyncResult
 
 from tests.pipeline.conftest import Deploy
-from tests.pipeline.deployment import HOUR, ORIGIN, Deployment, deploy, watch
+from tests.pipeline.deployment import Deployment, deploy, watch
+from tests.pipeline.feeds import HOUR, ORIGIN, candle_of
 
 BUYERS = ("GOLD", "SILVER")
 WATCHES = (watch(*BUYERS), watch("GOLD", name="second"), watch("COPPER", strategy="never"))
@@ -33,9 +34,9 @@ def tick(running: Deployment) -> AsyncResult[Any]:
     running.result(sent)
     signals = [(name, "always_buy") for name in BUYERS] + [("GOLD", "second")]
     for name, strategy in signals:
-        candle = running.candle(name)
+        candle = candle_of(name)
         running.until(lambda c=candle, s=strategy: running.signal_outcome(c, s), f"the signal of {name}")
-    running.until(lambda: running.candle_outcome(running.candle("COPPER")), "COPPER")
+    running.until(lambda: running.candle_outcome(candle_of("COPPER")), "COPPER")
     return sent
 
 
@@ -51,7 +52,7 @@ def test_tick_enqueues_every_instrument(running: Deployment, tick: AsyncResult[A
     """A tick enqueues one evaluation for every instrument whose candle closed, and tells how many and which close."""
     expected = {"outcome": "enqueued", "candles": 3, "timeframe": "1h", "close": "2025-01-04T10:00:00Z"}
     assert running.result(tick) == expected
-    assert {name: running.candle_outcome(running.candle(name)) for name in (*BUYERS, "COPPER")} == dict.fromkeys(
+    assert {name: running.candle_outcome(candle_of(name)) for name in (*BUYERS, "COPPER")} == dict.fromkeys(
         (*BUYERS, "COPPER"), "evaluated"
     )
 
@@ -96,7 +97,7 @@ def test_result_of_publishing_is_readable(running: Deployment, tick: AsyncResult
         "candle": "2025-01-04T09:00Z–2025-01-04T10:00Z",  # noqa: RUF001 as a person reads it
         "side": "buy",
         "strategy": "always_buy",
-        "signal": running.posts(running.candle("SILVER"))[0].key,
+        "signal": running.posts(candle_of("SILVER"))[0].key,
         "source": "redis",
         "attempt": 1,
         "status": 201,
@@ -112,8 +113,8 @@ def test_children_show_the_whole_chain(running: Deployment, tick: AsyncResult[An
 
 
 def test_second_delivery_names_the_duplicate(running: Deployment, tick: AsyncResult[Any]) -> None:
-    """A candle and a signal delivered once more end as `duplicate`, with the outcome that stands, and nothing is posted."""
-    candle = running.candle("SILVER")
+    """A candle and a signal delivered once more end as `duplicate`, with the outcome that stands; no POST follows."""
+    candle = candle_of("SILVER")
     posts = len(running.receiver.read().posts)
     again = running.run(candle)
     assert (again["outcome"], again["first"]) == ("duplicate", "evaluated")
@@ -124,7 +125,7 @@ def test_second_delivery_names_the_duplicate(running: Deployment, tick: AsyncRes
 
 def test_unwatched_candle_ends(running: Deployment) -> None:
     """A candle that is not on the watchlist (any more) ends as `unwatched` without a record."""
-    candle = running.candle("TIN")
+    candle = candle_of("TIN")
     assert running.run(candle)["outcome"] == "unwatched"
     assert running.candle_record(candle) is None
 
@@ -159,4 +160,3 @@ def test_publish_message_names_its_parent_and_root(deployed: Deploy) -> None:
     (evaluation,) = deployment.received("evaluate_candle")
     assert (headers["task"], headers["parent_id"], headers["root_id"]) == ("publish_signal", evaluation, tick.id)
     assert (signal["instrument"], signal["candle_start"]) == ("GOLD", "2025-01-04T09:00:00Z")
-

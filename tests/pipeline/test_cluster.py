@@ -67,9 +67,7 @@ def test_work_waits_for_killed_worker_to_come_back(
     assert [effects(signal_api, candle) for candle in candles] == [1, 1]
 
 
-def test_message_survives_killed_broker(
-    celery_setup: CeleryTestSetup, candles: Candles, signal_api: Receiver
-) -> None:
+def test_message_survives_killed_broker(celery_setup: CeleryTestSetup, candles: Candles, signal_api: Receiver) -> None:
     """A candle in the queue of a broker that is killed and comes back is evaluated and posted once."""
     assert celery_setup.ready()
     celery_setup.worker.kill()

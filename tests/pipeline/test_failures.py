@@ -12,7 +12,8 @@ import pytest
 
 from dedup.records import Record
 from dedup.timeframe import Candle
-from tests.pipeline.deployment import HOUR, ORIGIN, Deployment, deploy, watch
+from tests.pipeline.deployment import Deployment, deploy, watch
+from tests.pipeline.feeds import HOUR, ORIGIN, candle_of
 
 FAILING = ("DEADLY", "HANGING", "SLEEPING", "WRONG")
 SOUND = ("GOLD", "SILVER")
@@ -33,9 +34,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
             deployment.feed(instrument, [ORIGIN - HOUR, ORIGIN])
         deployment.worker(processes=4)
         deployment.send("enqueue_candles", timeframe="1h", alignment="utc")
-        everything = [deployment.candle(name) for name in (*FAILING, *SOUND)]
+        everything = [candle_of(name) for name in (*FAILING, *SOUND)]
         deployment.sweep_until(lambda: all(map(deployment.candle_outcome, everything)), "every candle to be settled")
-        buyers = [deployment.candle(name) for name in ("WRONG", *SOUND)]
+        buyers = [candle_of(name) for name in ("WRONG", *SOUND)]
         deployment.sweep_until(lambda: all(map(deployment.signal_outcome, buyers)), "every signal to be settled")
         yield deployment
 
@@ -49,8 +50,8 @@ def record_of(run: Deployment, candle: Candle) -> Record:
 
 @pytest.mark.parametrize("instrument", ["DEADLY", "HANGING", "SLEEPING"])
 def test_candle_that_never_ends_well_is_given_up(run: Deployment, instrument: str) -> None:
-    """A candle that kills its worker process, or runs into a time limit, ends as `failed` at the cap, with its reason."""
-    record = record_of(run, run.candle(instrument))
+    """A candle that kills its process, or runs into a time limit, ends as `failed` at the cap, with its reason."""
+    record = record_of(run, candle_of(instrument))
     assert (record.outcome, record.failures) == ("failed", 2)
     assert "lease ran out under attempt 2" in record.reason
 
@@ -58,18 +59,18 @@ def test_candle_that_never_ends_well_is_given_up(run: Deployment, instrument: st
 def test_candle_whose_worker_dies_is_redone(run: Deployment) -> None:
     """A deadly candle was worked as often as the cap says, by a new process each time, and not once more."""
     deaths = run.processes["worker1"].logs().count("signal 9 (SIGKILL)")
-    assert record_of(run, run.candle("DEADLY")).attempt == 2
+    assert record_of(run, candle_of("DEADLY")).attempt == 2
     assert deaths >= 2
 
 
 def test_hanging_candle_is_killed_by_the_hard_limit(run: Deployment) -> None:
-    """A strategy that shrugs off the soft time limit is killed at the hard one, and its work is not dropped for that."""
+    """A strategy that shrugs off the soft time limit is killed at the hard one; its work is not dropped for that."""
     assert "Hard time limit" in run.processes["worker1"].logs()
 
 
 def test_failing_strategy_is_told(run: Deployment) -> None:
     """A candle whose strategy raises is tried up to the cap and ends as `failed`, with the strategy's own words."""
-    record = record_of(run, run.candle("WRONG"))
+    record = record_of(run, candle_of("WRONG"))
     assert record.outcome == "failed"
     assert "raises raised ZeroDivisionError: no volume to divide by" in record.reason
     assert run.outcomes("evaluate_candle", "WRONG")["failed"] == 1
@@ -77,7 +78,7 @@ def test_failing_strategy_is_told(run: Deployment) -> None:
 
 def test_failing_strategy_silences_no_other(run: Deployment) -> None:
     """The signal of another strategy of that candle is posted once, however often the candle is redone."""
-    candle = run.candle("WRONG")
+    candle = candle_of("WRONG")
     assert run.signal_outcome(candle) == "posted"
     assert len(run.posts(candle)) == 1
 
@@ -85,7 +86,7 @@ def test_failing_strategy_silences_no_other(run: Deployment) -> None:
 @pytest.mark.parametrize("instrument", SOUND)
 def test_candles_beside_are_not_hurt(run: Deployment, instrument: str) -> None:
     """Candles beside them are evaluated and posted once, though pool processes die under the same worker."""
-    candle = run.candle(instrument)
+    candle = candle_of(instrument)
     assert run.candle_outcome(candle) == "evaluated"
     assert (run.signal_outcome(candle), len(run.posts(candle))) == ("posted", 1)
     assert run.processes["worker1"].status == "running"
@@ -93,7 +94,7 @@ def test_candles_beside_are_not_hurt(run: Deployment, instrument: str) -> None:
 
 def test_given_up_candle_stays_given_up(run: Deployment) -> None:
     """A sweep and a delivery more leave a failed candle as it is."""
-    candle = run.candle("DEADLY")
+    candle = candle_of("DEADLY")
     before = run.candle_record(candle)
     assert run.sweep()["due"] == 0
     assert run.run(candle)["outcome"] == "duplicate"

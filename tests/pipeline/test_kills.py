@@ -13,7 +13,8 @@ from dedup.records import State
 from tasks.receiver import Fault
 from tasks.receiver_faults import Kind
 from tests.pipeline.conftest import Deploy
-from tests.pipeline.deployment import HOUR, ORIGIN, Deployment, deploy, watch
+from tests.pipeline.deployment import Deployment, deploy, watch
+from tests.pipeline.feeds import HOUR, ORIGIN, candle_of
 from tests.pipeline.proxy import Proxy
 
 CASES: dict[str, tuple[str, Kind, str]] = {
@@ -32,9 +33,7 @@ def struck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Deplo
     with ExitStack() as stack:
         found = {}
         for name, (policy, _, _) in CASES.items():
-            found[name] = stack.enter_context(
-                deploy(tmp_path_factory.mktemp(name), [watch("GOLD")], ON_UNKNOWN=policy)
-            )
+            found[name] = stack.enter_context(deploy(tmp_path_factory.mktemp(name), [watch("GOLD")], ON_UNKNOWN=policy))
             found[name].feed("GOLD", [ORIGIN - HOUR, ORIGIN])
             found[name].worker("struck", wait=False)
         for name, deployment in found.items():
@@ -43,14 +42,14 @@ def struck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Deplo
             deployment.worker("heir", wait=False)
         for deployment in found.values():
             deployment.processes["heir"].ready()
-            gold = deployment.candle("GOLD")
+            gold = candle_of("GOLD")
             deployment.sweep_until(lambda d=deployment, c=gold: d.signal_outcome(c), "the signal to be settled")
         yield found
 
 
 def strike(deployment: Deployment, stall: Kind, signal: str) -> None:
     """Strike the worker while the API has its POST and has not answered it."""
-    gold = deployment.candle("GOLD")
+    gold = candle_of("GOLD")
     deployment.receiver.faults.put(Fault(stall, seconds=3600))
     deployment.evaluate(gold)
     if stall == "stall":
@@ -66,7 +65,7 @@ def strike(deployment: Deployment, stall: Kind, signal: str) -> None:
 
 def test_killed_post_is_resent(struck: dict[str, Deployment]) -> None:
     """Under `resend` the signal of a worker killed with its POST in flight goes out again as attempt 2: one effect."""
-    deployment, gold = struck["resend"], struck["resend"].candle("GOLD")
+    deployment, gold = struck["resend"], candle_of("GOLD")
     first, second = deployment.posts(gold)
     assert (deployment.signal_outcome(gold), deployment.effects(gold)) == ("posted", 1)
     assert (first.attempt, second.attempt, first.body) == ("1", "2", second.body)
@@ -76,7 +75,7 @@ def test_killed_post_is_resent(struck: dict[str, Deployment]) -> None:
 
 def test_killed_post_is_held(struck: dict[str, Deployment]) -> None:
     """Under `hold` that signal is HELD, with its reason, and every sweep says so: one POST."""
-    deployment, gold = struck["hold"], struck["hold"].candle("GOLD")
+    deployment, gold = struck["hold"], candle_of("GOLD")
     record = deployment.signal_record(gold)
     assert record is not None
     assert (record.state, record.held) == (State.UNKNOWN, True)
@@ -87,14 +86,14 @@ def test_killed_post_is_held(struck: dict[str, Deployment]) -> None:
 
 def test_killed_post_is_found(struck: dict[str, Deployment]) -> None:
     """Under `lookup` that signal is found at the API and posted without a second POST."""
-    deployment, gold = struck["found"], struck["found"].candle("GOLD")
+    deployment, gold = struck["found"], candle_of("GOLD")
     assert deployment.signal_outcome(gold) == "posted"
     assert [post.effect for post in deployment.posts(gold)] == [True]
 
 
 def test_killed_post_that_is_not_found_is_held(struck: dict[str, Deployment]) -> None:
     """Under `lookup` that signal is HELD where the API has nothing, with both reasons: one POST, no effect."""
-    deployment, gold = struck["not found"], struck["not found"].candle("GOLD")
+    deployment, gold = struck["not found"], candle_of("GOLD")
     record = deployment.signal_record(gold)
     assert record is not None
     assert record.held
@@ -107,7 +106,7 @@ def test_stopped_worker_finds_its_signal_in_other_hands(struck: dict[str, Deploy
     """A worker stopped beyond its lease with a POST in flight changes nothing when it goes on, and its limits or the
     record end its task: one effect, posted.
     """
-    deployment, gold = struck["stopped"], struck["stopped"].candle("GOLD")
+    deployment, gold = struck["stopped"], candle_of("GOLD")
     settled = deployment.signal_record(gold)
     assert (deployment.signal_outcome(gold), deployment.effects(gold)) == ("posted", 1)
     stopped = deployment.processes["struck"]
@@ -123,7 +122,7 @@ def test_candle_of_killed_worker_is_redone(deployed: Deploy) -> None:
     after its lease, its signal enqueued again, and posted once.
     """
     deployment = deployed(watch("GOLD"))
-    gold = deployment.candle("GOLD")
+    gold = candle_of("GOLD")
     deployment.feed("GOLD", [ORIGIN - HOUR, ORIGIN])
     with Proxy(deployment.engine.port) as proxy:
         store = f"redis://127.0.0.1:{proxy.port}/0"
