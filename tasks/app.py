@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from celery import Celery
+from celery.app import backends
 from kombu import Exchange, Queue
 
+from dedup.errors import InvalidInput, InvalidSetting
+from dedup.stores.connect import redact
+from tasks.refusal import as_seen_by_caller
 from tasks.settings import Settings
 
 CONTROL, CANDLES, PUBLISH = "control", "candles", "publish"
 QUEUES = (CONTROL, CANDLES, PUBLISH)
 
-app = Celery("candlelatch", include=["tasks.candles", "tasks.publish", "tasks.sweep", "tasks.lifecycle"])
+# Not the current app of whoever imports this: Celery would then read its configuration on behalf of others' tasks.
+app = Celery(
+    "candlelatch",
+    include=["tasks.candles", "tasks.publish", "tasks.sweep", "tasks.lifecycle"],
+    set_as_current=False,
+)
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
@@ -70,12 +81,37 @@ def broker_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _defaults() -> dict[str, Any]:
+class _Configuration(Mapping[str, Any]):
+    """Celery's configuration, made when Celery first asks for it.
+
+    What cannot be made is refused again at every use, so that no process goes on with Celery's defaults, which would
+    send to another broker.
+    """
+
+    @cached_property
+    def _made(self) -> dict[str, Any]:
+        try:
+            return _configuration()
+        except InvalidInput as error:
+            raise as_seen_by_caller(error) from None
+
+    def __getitem__(self, name: str) -> Any:
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+
+def _configuration() -> dict[str, Any]:
     from tasks.runtime import pipeline
     from tasks.schedule import beat_schedule
 
     line = pipeline()
     settings = line.settings
+    _check_backend(settings)
     return celery_config(settings) | {
         "beat_schedule": beat_schedule(line.watchlist, line.clock, settings.sweep_interval),
         "task_annotations": {
@@ -85,9 +121,19 @@ def _defaults() -> dict[str, Any]:
     }
 
 
+def _check_backend(settings: Settings) -> None:
+    given = settings.celery_result_backend
+    url = given.get_secret_value() if given else ""
+    try:
+        backends.by_url(url, app.loader)
+    except Exception:
+        remedy = "is no result backend of Celery; leave it out, or write one such as redis://localhost:6379/1"
+        raise InvalidSetting("CELERY_RESULT_BACKEND", redact(url), remedy) from None
+
+
 def _limits(hard_s: float) -> dict[str, float]:
     return {"time_limit": hard_s, "soft_time_limit": hard_s * 0.9}
 
 
-# Read when Celery first needs its configuration, so that importing this module reads nothing and connects to nothing.
-app.add_defaults(_defaults)
+# Nothing is read and nothing connects when this module is imported.
+app.config_from_object(_Configuration())

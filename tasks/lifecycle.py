@@ -16,8 +16,9 @@ from celery.signals import (
     worker_process_init,
 )
 
-from dedup.errors import StoreError
+from dedup.errors import StoreDenied, StoreError
 from tasks.heartbeat import WORKER_GOOD_S, beat_good_s, vouch
+from tasks.refusal import refuse_to_start
 from tasks.runtime import forget_pipeline, pipeline
 
 log = logging.getLogger("candlelatch.lifecycle")
@@ -32,9 +33,14 @@ def _forked(**_: Any) -> None:
 @worker_init.connect(weak=False)
 @beat_init.connect(weak=False)
 def _begin_memory(**_: Any) -> None:
-    """Let the store's memory begin before the first candle closes, so that the first signal is not held."""
+    """Let the store's memory begin before the first candle closes, so that the first signal is not held.
+
+    A store that is away may come back and is waited for. One that denies this user will not change its mind.
+    """
     try:
         since_ms = pipeline().signals.begin()
+    except StoreDenied as error:
+        refuse_to_start(error)
     except StoreError as error:
         log.warning("cannot read when the store's memory began: %s", error)
     else:
