@@ -103,9 +103,9 @@ def settlement(kept: Kept, adopted: Adopted) -> Op[Any] | None:
     match ours.state:
         case State.DONE:
             value = "" if ours.value is None else json.dumps(ours.value, separators=(",", ":"), ensure_ascii=False)
-            return Complete(
-                kept.key, ours.token, ours.outcome, kept.left_ms, value, ours.reason, ours.digest, fact=False
-            )
+            # Posted is a fact, and ends a doubt; anything else is the owner's decision, and does not.
+            fact = ours.outcome == "posted"
+            return Complete(kept.key, ours.token, ours.outcome, kept.left_ms, value, ours.reason, ours.digest, fact)
         case State.RELEASED:
             return Release(kept.key, ours.token, kept.left_ms, retry_ms, ours.reason, failed=ours.failures > 0)
         case State.UNKNOWN:

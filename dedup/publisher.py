@@ -1,45 +1,32 @@
-"""SignalPublisher: claim, send, settle. The blocking driver of `dedup.publish_flow`."""
+"""SignalPublisher: claim, send, settle. Blocking; `dedup.aio.publisher` awaits."""
 
 from __future__ import annotations
 
-import logging
 import random
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 from dedup.cache import SignalPublishCache
-from dedup.delivery import Attempted, Message
-from dedup.errors import StoreUnavailable
-from dedup.publish_flow import Ask, LookUp, Publication, Published, Request, Send, Surroundings, publishing
+from dedup.delivery import Attempted, HttpDelivery, Message
+from dedup.flows import run
+from dedup.ops import Op
+from dedup.options import configured
+from dedup.publication import publication_of
+from dedup.publish_flow import Publication, Published, Surroundings, publishing
+from dedup.publishing import SETTLE_WAITS_S, Delivery, performing, settling
 from dedup.rules import new_token
+from dedup.signals import Signal
+from dedup.stores.circuit import monotonic_ms
+from dedup.stores.memory import MemoryStore
 
-log = logging.getLogger("dedup.publisher")
-
-SETTLE_WAITS_S = (0.1, 0.2, 0.5, 1.0, 2.0)
-"""Waits between tries to write down what has happened already."""
-
-
-class Delivery(Protocol):
-    """One HTTP attempt, and one look-up; see `dedup.delivery.HttpDelivery`."""
-
-    def send(self, message: Message, attempt: int) -> Attempted:
-        """POST the message once."""
-        ...
-
-    def look_up(self, signal_id: str) -> Attempted:
-        """Ask whether the API has the id."""
-        ...
+__all__ = ["SETTLE_WAITS_S", "Delivery", "Publication", "Published", "SignalPublisher"]
 
 
 def wall_ms() -> int:
     """The wall clock in ms since the epoch."""
     return time.time_ns() // 1_000_000
-
-
-def monotonic_ms() -> int:
-    """A clock in ms that goes on while the process is stopped, and is never set back."""
-    return time.monotonic_ns() // 1_000_000
 
 
 def surroundings(now_ms: Callable[[], int] = wall_ms) -> Surroundings:
@@ -51,63 +38,70 @@ class SignalPublisher:
     """Publishes signals, each once; safe in threads.
 
     Args:
-        signal_publish_cache: the records. Every publisher of a deployment must share one store.
-        delivery: how one attempt is made.
+        signal_publish_cache: the records. Every publisher of a deployment must share one store. By default a memory of
+            this publisher's own, which a restart empties.
+        delivery: how one attempt is made; by default over HTTP, to the configured address.
         around: clocks and chance, for tests and replays.
         sleep: waits between tries to settle.
+
+    Raises:
+        InvalidSetting: neither a delivery nor an address to post to.
     """
 
     def __init__(
         self,
-        signal_publish_cache: SignalPublishCache,
-        delivery: Delivery,
+        signal_publish_cache: SignalPublishCache | None = None,
+        delivery: Delivery | None = None,
         around: Surroundings | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        options = configured()
+        self._delivery = HttpDelivery(options.delivery()) if delivery is None else delivery
+        if signal_publish_cache is None:
+            memory = MemoryStore(options.memory_entries)
+            signal_publish_cache = SignalPublishCache(memory, options.signal_rules(), options.key_prefix)
         self._cache = signal_publish_cache
-        self._delivery = delivery
         self._around = around or surroundings()
         self._sleep = sleep
 
-    def publish(self, job: Publication) -> Published:
+    def publish(self, signal_data: Mapping[str, Any] | Signal, candle_start: datetime) -> Published:
         """Publish one signal, once.
+
+        Args:
+            signal_data: a `Signal`, or fields of your own; see `dedup.publication.publication_of` for those that are
+                read.
+            candle_start: of its candle, tz-aware.
+
+        Raises:
+            InvalidInput: refused before anything was claimed.
+            StoreError: the store gave no usable answer; see `dedup.publish_flow.publishing`.
+        """
+        return self.publish_job(publication_of(signal_data, candle_start, self._cache.prefix))
+
+    def publish_job(self, job: Publication) -> Published:
+        """Publish what is built already: its key, bytes and times.
 
         Raises:
             StoreError: the store gave no usable answer; see `dedup.publish_flow.publishing`.
         """
         flow = publishing(job, self._cache.rules, new_token(), self._cache.since_key, self._around)
-        try:
-            request = next(flow)
-            while True:
-                request = self._step(flow, request)
-        except StopIteration as stop:
-            result: Published = stop.value
-            return result
+        return run(performing(flow, _Calls(self._cache, self._delivery, self._sleep)))
 
-    def _step(self, flow: Any, request: Request) -> Request:
-        try:
-            answer = self._answer(request)
-        except BaseException as error:
-            following: Request = flow.throw(error)
-        else:
-            following = flow.send(answer)
-        return following
 
-    def _answer(self, request: Request) -> Any:
-        match request:
-            case Ask(ops, settling):
-                return self._settle(ops) if settling else self._cache.ask(ops)
-            case Send(message, attempt):
-                return self._delivery.send(message, attempt)
-            case LookUp(signal_id):
-                return self._delivery.look_up(signal_id)
+class _Calls:
+    """The flow's requests as blocking calls."""
 
-    def _settle(self, ops: Any) -> list[Any]:
-        """What has happened cannot be unwritten, so a store that is away for a moment is asked again."""
-        for wait_s in SETTLE_WAITS_S:
-            try:
-                return self._cache.ask(ops)
-            except StoreUnavailable as error:
-                log.warning("could not settle %s yet: %s", ops[0].key, error)
-                self._sleep(wait_s)
+    def __init__(self, cache: SignalPublishCache, delivery: Delivery, sleep: Callable[[float], None]) -> None:
+        self._cache, self._delivery, self._sleep = cache, delivery, sleep
+
+    def ask(self, ops: Sequence[Op[Any]]) -> list[Any]:
         return self._cache.ask(ops)
+
+    def settle(self, ops: Sequence[Op[Any]]) -> list[Any]:
+        return run(settling(self._cache.ask, self._sleep, ops))
+
+    def send(self, message: Message, attempt: int) -> Attempted:
+        return self._delivery.send(message, attempt)
+
+    def look_up(self, signal_id: str) -> Attempted:
+        return self._delivery.look_up(signal_id)

@@ -25,7 +25,7 @@ from pydantic import (
 
 from dedup.errors import InvalidSignal
 from dedup.keys import check_label, format_start, normalize_instrument
-from dedup.timeframe import Timeframe
+from dedup.timeframe import Timeframe, as_utc
 
 DIGEST_CHARS = 16
 
@@ -128,16 +128,26 @@ class Signal(BaseModel):
 
 
 def canonical_json(fields: Any) -> bytes:
-    """JSON with sorted keys and no white space, UTF-8.
+    """JSON with sorted keys and no white space, UTF-8. Moments are ISO-8601 in UTC with Z, decimals are strings.
 
     Raises:
-        InvalidSignal: something in it is no JSON, NaN included.
+        InvalidSignal: something in it is no JSON, such as NaN or a naive datetime.
     """
     try:
-        text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(
+            fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain
+        )
     except (TypeError, ValueError) as error:
         raise InvalidSignal("signal", "(no JSON)", str(error)) from None
     return text.encode()
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return as_utc(value, "moment").isoformat().replace("+00:00", "Z")
+    if isinstance(value, Decimal) and value.is_finite():
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 def digest(body: bytes) -> str:

@@ -46,7 +46,7 @@ def publish_signal(self: Task[..., Result], signal: dict[str, Any]) -> Result:
         old = Published("expired", "older than the horizon: its record may be gone", line.store.source)
         return signal_result(posting, old)
     try:
-        published = line.publisher.publish(publication(line, posting))
+        published = line.publisher.publish_job(publication(line, posting))
     except StoreError as error:
         raise self.retry(countdown=STORE_RETRY_S, exc=TryAgain(str(error))) from error
     return _ended(self, line, posting, published)
