@@ -37,15 +37,22 @@ class Local:
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """The stores of candles and of signals, which differ in what they do while Redis is away."""
+    """Stores over one server, which differ in what they do while it is away.
+
+    Attributes:
+        candles: as `candle_fallback` says.
+        signals: as `signal_fallback` says.
+        records: refuses, whatever the options say: for who looks at records of either kind, and must not take what this
+            process does not know for what never happened.
+    """
 
     candles: Store
     signals: Store
+    records: Store
 
     def close(self) -> None:
         """Give back connections. The stores may be used again."""
-        self.candles.close()
-        self.signals.close()
+        self.records.close()
 
 
 def make_local(options: DedupOptions) -> Local:
@@ -60,15 +67,17 @@ def make_stores(options: DedupOptions, local: Local | None = None) -> Stores:
     """Blocking stores, over a connection pool of their own."""
     local = make_local(options) if local is None else local
     if not options.redis_enabled:
-        return Stores(local.memory, local.memory)
+        return Stores(local.memory, local.memory, local.memory)
     redis = RedisStore(connect(options.redis_url))
 
-    def store(policy: Fallback, done: DoneAnswers | None) -> Store:
+    def store(policy: Fallback, done: DoneAnswers | None = None) -> Store:
         falling = FallbackStore(redis, local.memory, local.circuit, policy)
         return falling if done is None else LocalStore(falling, done)
 
     return Stores(
-        store(options.candle_fallback, local.candles_done), store(options.signal_fallback, local.signals_done)
+        store(options.candle_fallback, local.candles_done),
+        store(options.signal_fallback, local.signals_done),
+        store(Fallback.REFUSE),
     )
 
 

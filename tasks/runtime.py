@@ -7,19 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache, cached_property
 
+from dedup.backend import Stores, make_stores
 from dedup.cache import CandleCache, SignalPublishCache
 from dedup.delivery import DeliveryOptions, HttpDelivery
 from dedup.publisher import SignalPublisher
-from dedup.stores.connect import connect
-from dedup.stores.memory import MemoryStore
 from dedup.stores.protocol import Store
-from dedup.stores.redis import RedisStore
 from dedup.timeframe import Candle, Timeframe
 from tasks.clock import Clock
 from tasks.settings import Settings, current_settings
 from tasks.watchlist import Watchlist, load_watchlist
-
-MEMORY_ENTRIES = 100_000
 
 
 @dataclass(frozen=True)
@@ -30,18 +26,23 @@ class Pipeline:
         settings: checked.
         clock: market time.
         watchlist: what is watched.
-        store: where records live.
+        stores: where records live.
     """
 
     settings: Settings
     clock: Clock
     watchlist: Watchlist
-    store: Store
+    stores: Stores
+
+    @property
+    def store(self) -> Store:
+        """Records as Redis has them, and none while it is away: for looking."""
+        return self.stores.records
 
     @cached_property
     def signals(self) -> SignalPublishCache:
         """Records of signals."""
-        return SignalPublishCache(self.store, self.settings.signal_rules(), self.settings.key_prefix)
+        return SignalPublishCache(self.stores.signals, self.settings.signal_rules(), self.settings.key_prefix)
 
     @cached_property
     def publisher(self) -> SignalPublisher:
@@ -53,8 +54,12 @@ class Pipeline:
         return SignalPublisher(self.signals, HttpDelivery(delivery_options(self.settings)))
 
     def candles(self, timeframe: Timeframe) -> CandleCache:
-        """Records of a timeframe's candles."""
-        return CandleCache(self.store, self.settings.candle_rules(timeframe), self.settings.key_prefix)
+        """Records of a timeframe's candles; in this process's memory while Redis is away."""
+        return CandleCache(self.stores.candles, self.settings.candle_rules(timeframe), self.settings.key_prefix)
+
+    def recorded_candles(self) -> CandleCache:
+        """Candles' records for looking: what Redis has, and none while it is away."""
+        return CandleCache(self.store, prefix=self.settings.key_prefix)
 
     def horizon_start(self, now: datetime) -> datetime:
         """Candles that closed at or before this are not worked any more."""
@@ -76,13 +81,6 @@ def delivery_options(settings: Settings) -> DeliveryOptions:
     )
 
 
-def make_store(settings: Settings) -> Store:
-    """Redis, or this process's memory where `REDIS_ENABLED` is false."""
-    if not settings.redis_enabled:
-        return MemoryStore(MEMORY_ENTRIES)
-    return RedisStore(connect(settings.redis_url.get_secret_value()))
-
-
 def make_pipeline(settings: Settings) -> Pipeline:
     """Put a pipeline together. Nothing connects.
 
@@ -90,7 +88,9 @@ def make_pipeline(settings: Settings) -> Pipeline:
         InvalidSetting: the watchlist or the API's address is wrong.
     """
     clock = settings.clock
-    line = Pipeline(settings, clock, load_watchlist(settings.watchlist, clock.now), make_store(settings))
+    line = Pipeline(
+        settings, clock, load_watchlist(settings.watchlist, clock.now), make_stores(settings.store_options())
+    )
     _ = line.publisher  # made now, so that a bad address is an error at start-up and not at the first signal
     return line
 

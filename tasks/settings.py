@@ -16,14 +16,19 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dedup.errors import InvalidInput, InvalidSetting
 from dedup.keys import check_prefix
+from dedup.options import DedupOptions
 from dedup.rules import CandleRules, OnUnknown, SignalRules
 from dedup.stores.connect import check_url, redact
+from dedup.stores.fallback import Fallback
 from dedup.timeframe import Timeframe
 from tasks.clock import Clock
 
 _WITH_ZONE = "give a time with its zone, as in 2025-01-01T00:00:00Z"
 
 BROKER_SCHEMES = ("redis", "rediss", "sentinel", "amqp", "amqps", "pyamqp")
+
+MEMORY_ENTRIES = 100_000
+"""Records kept in memory: an outage's candles, or all there are where `REDIS_ENABLED` is false."""
 
 # Beyond these bounds durations are 0 ms in the store, or leave the calendar when they are taken from now.
 Seconds = Annotated[float, Field(ge=0.001, le=1e10, allow_inf_nan=False)]
@@ -70,6 +75,7 @@ class Settings(BaseSettings):
     signal_api_secret: SecretStr = SecretStr("")
     signal_lookup_url: str = Field(default="", repr=False)
     on_unknown: OnUnknown = OnUnknown.HOLD
+    signal_fallback: Fallback = Fallback.REFUSE
     signal_ttl: Seconds = 86_400.0
     held_ttl: Seconds = 2_592_000.0
     signal_max_age: Seconds | None = None
@@ -116,6 +122,19 @@ class Settings(BaseSettings):
         countdown says.
         """
         return self.visibility_timeout / 4
+
+    def store_options(self) -> DedupOptions:
+        """How records are kept. What is DONE is asked for every time, so that a record that is deleted is missed at
+        once.
+        """
+        return DedupOptions(
+            redis_enabled=self.redis_enabled,
+            redis_url=self.redis_url.get_secret_value(),
+            key_prefix=self.key_prefix,
+            signal_fallback=self.signal_fallback,
+            memory_entries=MEMORY_ENTRIES,
+            done_entries=0,
+        )
 
     def max_age_s(self, timeframe: Timeframe) -> float:
         """How long after its candle's close a signal may be posted, market seconds."""

@@ -69,7 +69,11 @@ def sweep() -> Result:
 
 
 def look(line: Pipeline) -> Findings:
-    """Read the records of the horizon and say what nobody is at. Changes nothing."""
+    """Read the records of the horizon and say what nobody is at. Changes nothing.
+
+    Raises:
+        StoreError: Redis is away: what it knows cannot be seen, and counts for nothing.
+    """
     candles = closed_candles(line)
     due: list[Candle] = []
     signals: list[Signal] = []
@@ -129,7 +133,7 @@ def _read(fields: Any) -> Sequence[Signal]:
 def _peek_candles(line: Pipeline, candles: Sequence[Candle]) -> list[Peeked]:
     if not candles:
         return []
-    cache = line.candles(candles[0].timeframe)
+    cache = line.recorded_candles()
     return cache.peek_many([cache.key(candle.instrument, candle.timeframe, candle.start) for candle in candles])
 
 

@@ -20,15 +20,15 @@ from dedup.stores.protocol import AsyncStore
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """The stores of candles and of signals, which differ in what they do while Redis is away."""
+    """Stores over one server, which differ in what they do while it is away; see `dedup.backend.Stores`."""
 
     candles: AsyncStore
     signals: AsyncStore
+    records: AsyncStore
 
     async def close(self) -> None:
         """Give back connections. The stores may be used again."""
-        await self.candles.close()
-        await self.signals.close()
+        await self.records.close()
 
 
 def make_stores(options: DedupOptions, local: Local | None = None) -> Stores:
@@ -36,15 +36,17 @@ def make_stores(options: DedupOptions, local: Local | None = None) -> Stores:
     local = make_local(options) if local is None else local
     if not options.redis_enabled:
         memory = AsyncMemoryStore(local.memory)
-        return Stores(memory, memory)
+        return Stores(memory, memory, memory)
     redis = AsyncRedisStore(connect(options.redis_url))
 
-    def store(policy: Fallback, done: DoneAnswers | None) -> AsyncStore:
+    def store(policy: Fallback, done: DoneAnswers | None = None) -> AsyncStore:
         falling = AsyncFallbackStore(redis, local.memory, local.circuit, policy)
         return falling if done is None else AsyncLocalStore(falling, done)
 
     return Stores(
-        store(options.candle_fallback, local.candles_done), store(options.signal_fallback, local.signals_done)
+        store(options.candle_fallback, local.candles_done),
+        store(options.signal_fallback, local.signals_done),
+        store(Fallback.REFUSE),
     )
 
 
