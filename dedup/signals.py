@@ -23,11 +23,12 @@ from pydantic import (
     model_validator,
 )
 
-from dedup.errors import InvalidSignal
+from dedup.errors import InvalidInput, InvalidSignal
 from dedup.keys import check_label, format_start, normalize_instrument
 from dedup.timeframe import Timeframe, as_utc
 
 DIGEST_CHARS = 16
+MAX_SHOWN_CHARS = 80
 
 
 def _no_binary_fraction(value: object) -> object:
@@ -109,14 +110,12 @@ class Signal(BaseModel):
         """Validate fields, as a strategy or a message gives them.
 
         Raises:
-            InvalidSignal: names the first field that is wrong, and why.
+            InvalidSignal: names the first field that is wrong, its value, and why.
         """
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "signal"
-            raise InvalidSignal(f"signal.{where}", str(fields.get("id", "?")), first["msg"]) from None
+            raise _refusal(error) from None
 
     def fields(self) -> dict[str, Any]:
         """The signal as JSON fields: prices as strings, times in ISO-8601 with Z."""
@@ -125,6 +124,21 @@ class Signal(BaseModel):
     def body(self) -> bytes:
         """The bytes that are posted: JSON with sorted keys, the same every time."""
         return canonical_json(self.fields())
+
+
+def _refusal(error: ValidationError) -> InvalidSignal:
+    first = error.errors(include_url=False)[0]
+    cause = first.get("ctx", {}).get("error")
+    given, remedy = first["input"], cause.remedy if isinstance(cause, InvalidInput) else first["msg"]
+    if first["type"] == "missing":
+        given, remedy = "missing", "this field is needed"
+    elif first["type"] == "extra_forbidden":
+        remedy = f"is no field of a signal; there are {', '.join(Signal.model_fields)}"
+    elif not first["loc"]:
+        given = given.get("id", "without an id") if isinstance(given, dict) else f"a {type(given).__name__}"
+    shown = given if isinstance(given, str) else repr(given)
+    remedy = remedy.removeprefix("Value error, ").replace("Input should be", "must be", 1)
+    return InvalidSignal(".".join(("signal", *map(str, first["loc"]))), shown[:MAX_SHOWN_CHARS], remedy)
 
 
 def canonical_json(fields: Any) -> bytes:
