@@ -197,7 +197,7 @@ def summary(run: Run, verdict: Verdict, restarts: dict[str, int]) -> Table:
         ("distinct signal ids with an effect", len(log.ids)),
         ("doubles in effect", len(verdict.doubled)),
         ("effects that no bar asks for", len(verdict.unexpected)),
-        ("repeated or refused POSTs, without effect", verdict.posts - len(log.ids)),
+        ("repeated POSTs that the API recognised", log.replays),
         ("deliveries suppressed by claims", run.tally.suppressed),
     ]
     for one in run.struck:

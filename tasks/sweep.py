@@ -126,7 +126,7 @@ def _read(fields: Any) -> Sequence[Signal]:
     try:
         return (Signal.parse(fields),)
     except (InvalidSignal, TypeError, AttributeError) as error:
-        log.error("a candle's record carries no readable signal: %s", error)
+        log.error("a candle's record carries no readable signal: %s", error)  # noqa: TRY400 the message says it all
         return ()
 
 
