@@ -131,7 +131,8 @@ def publishing(job: Publication, rules: SignalRules, token: str, since_key: str,
     claimed, began = yield Ask((rules.claim(job.key, token, job.digest), rules.begin(since_key)))
     if claimed.answer is not Answer.ACQUIRED:
         return _not_acquired(claimed)
-    forgot = _why_forgotten(began) if claimed.fresh and forgotten(began, job.closed_at_ms) else ""
+    # Whatever the attempt: a command that was delayed past the forgetting may have begun a record anew.
+    forgot = _why_forgotten(began) if forgotten(began, job.closed_at_ms) else ""
     attempt = _Attempt(job, rules, token, claimed, around, started_ms, forgot)
     if forgot and rules.on_unknown is not OnUnknown.RESEND:
         return (yield from attempt.recover_forgotten())
