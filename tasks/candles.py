@@ -35,7 +35,7 @@ from dedup.rules import new_token
 from dedup.signals import Signal
 from dedup.timeframe import Candle, as_utc
 from tasks.app import app
-from tasks.evaluation import Evaluation, evaluate_bars
+from tasks.evaluation import Evaluation, ask_source, evaluate_bars
 from tasks.publish import enqueue_publish
 from tasks.results import Result, candle_result
 from tasks.runtime import Pipeline, pipeline
@@ -48,6 +48,7 @@ PATIENCE_S = (1, 2, 3, 5, 8, 13)
 """Waits for a bar that is not final yet; the last one repeats."""
 
 MISSING_RETRY_S = 60.0
+STORE_RETRY_S = 5.0
 BATCH = 500
 
 
@@ -100,7 +101,8 @@ def evaluate_candle(self: Task[..., Result], instrument: str, timeframe: str, ca
     try:
         return _Work(self, line, watch, candle).run()
     except StoreError as error:
-        raise _retry(self, 5.0, str(error)) from error
+        _tell(logging.ERROR, candle, f"waits for the store: {error}")
+        raise _retry(self, line, STORE_RETRY_S, str(error)) from error
 
 
 class _Work:
@@ -119,12 +121,13 @@ class _Work:
         try:
             return self._work(claimed)
         except (SourceError, InvalidBars) as error:
+            _tell(logging.ERROR if isinstance(error, InvalidBars) else logging.WARNING, self.candle, str(error))
             return self._not_yet(claimed, str(error))
 
     def _work(self, claimed: Claimed) -> Result:
         if not self.watch.calendar.is_open(self.candle.start, self.candle.close):
             return self._done("closed_market", claimed)
-        answer = self.watch.source.bars(self.candle, self.watch.warmup)
+        answer = ask_source(self.watch, self.candle)
         found = evaluate_bars(self.watch, self.candle, answer, self.line.settings.max_age_s(self.candle.timeframe))
         match found.state:
             case WindowState.NOT_FINAL:
@@ -143,12 +146,12 @@ class _Work:
         if not found.errors:
             return self._done("evaluated", claimed, found.signals, "; ".join(found.too_few))
         reason = "; ".join(found.errors)
-        log.error("%s %s: %s", self.candle.instrument, self.candle, reason)
+        _tell(logging.ERROR, self.candle, reason)
         if claimed.record.failures + 1 >= self.cache.rules.max_failures:
             return self._done("failed", claimed, found.signals, reason)
         wait_s = _wait_s(claimed.record.failures)
         self.cache.release(self.key, self.token, reason, wait_s, failed=True)
-        raise _retry(self.task, wait_s, reason)
+        raise _retry(self.task, self.line, wait_s, reason)
 
     def _not_yet(self, claimed: Claimed, reason: str) -> Result:
         wait_s = _wait_s(self.task.request.retries)
@@ -156,7 +159,7 @@ class _Work:
         late_s = -self.line.clock.seconds_until(self.candle.close)
         if late_s + wait_s <= self.line.clock.wall_seconds(patience_s):
             self.cache.release(self.key, self.token, reason, wait_s)
-            raise _retry(self.task, wait_s, reason)
+            raise _retry(self.task, self.line, wait_s, reason)
         # RELEASED, not DONE: within the horizon the sweep asks the source again.
         self.cache.release(self.key, self.token, f"missing: {reason}", MISSING_RETRY_S)
         return self._result("missing", claimed, reason=reason)
@@ -188,12 +191,17 @@ def _await_close(task: Task[..., Result], line: Pipeline, candle: Candle) -> Non
     if left_s <= 0:
         return
     if left_s <= line.settings.candle_check_window:
-        raise _retry(task, left_s, f"the candle closes in {left_s:.3f} s")
+        raise _retry(task, line, left_s, f"the candle closes in {left_s:.3f} s")
     raise InvalidCandle("candle_start", _iso(candle.start), f"has not closed: it closes in {left_s:.0f} s")
 
 
-def _retry(task: Task[..., Result], wait_s: float, reason: str) -> Exception:
-    retry: Exception = task.retry(countdown=wait_s, exc=TryAgain(reason), throw=False)
+def _tell(level: int, candle: Candle, what: str) -> None:
+    log.log(level, "%s %s %s: %s", candle.instrument, candle.timeframe, candle, what)
+
+
+def _retry(task: Task[..., Result], line: Pipeline, wait_s: float, reason: str) -> Exception:
+    countdown_s = min(wait_s, line.settings.longest_wait_s)
+    retry: Exception = task.retry(countdown=countdown_s, exc=TryAgain(reason), throw=False)
     return retry
 
 
@@ -208,9 +216,9 @@ def _skew_s(line: Pipeline) -> float:
 def _parse_start(text: str) -> datetime:
     try:
         return as_utc(datetime.fromisoformat(text), "candle_start")
-    except ValueError as error:
-        if isinstance(error, InvalidCandle):
-            raise
+    except InvalidCandle:
+        raise
+    except (ValueError, TypeError):
         raise InvalidCandle("candle_start", text, "give ISO-8601 with a zone, as in 2025-01-01T10:15:00Z") from None
 
 

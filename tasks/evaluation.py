@@ -1,4 +1,4 @@
-"""From closed bars to signals: every strategy of a watch looks at a candle. No claims and no Celery here."""
+"""From closed bars to signals: every strategy of a watch looks at a candle. Nothing is claimed or sent here."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from dedup.errors import InvalidSignal, StrategyError
+from celery.exceptions import SoftTimeLimitExceeded
+
+from dedup.errors import InvalidBars, InvalidSignal, SourceError, StrategyError
 from dedup.signals import Signal, signal_id
 from dedup.timeframe import Candle
-from tasks.bars import Bar
+from tasks.bars import Bar, as_bars
 from tasks.sources.window import WindowState, window_of
 from tasks.strategies import evaluate
 from tasks.strategies.protocol import Order
@@ -33,6 +35,25 @@ class Evaluation:
     signals: tuple[Signal, ...] = ()
     too_few: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
+
+
+def ask_source(watch: Watch, candle: Candle) -> tuple[Bar, ...]:
+    """What the watch's source answers for a candle, for as many bars as its hungriest strategy looks at.
+
+    Celery's `SoftTimeLimitExceeded` passes through: it is about the task.
+
+    Raises:
+        SourceError: the source failed, in whatever way; the message names it.
+        InvalidBars: it answered something that is no bars.
+    """
+    try:
+        return as_bars(watch.source.bars(candle, watch.warmup))
+    except (SoftTimeLimitExceeded, InvalidBars):
+        raise
+    except SourceError as error:
+        raise SourceError(f"source {watch.source_name}: {error}") from error
+    except Exception as error:
+        raise SourceError(f"source {watch.source_name} raised {type(error).__name__}: {error}") from error
 
 
 def evaluate_bars(watch: Watch, candle: Candle, answer: Sequence[Bar], max_age_s: float) -> Evaluation:

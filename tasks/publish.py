@@ -8,7 +8,7 @@ from typing import Any
 from celery import Task
 
 from dedup.delivery import Message
-from dedup.errors import StoreError, TryAgain
+from dedup.errors import InvalidSignal, StoreError, TryAgain
 from dedup.publish_flow import Publication, Published
 from dedup.signals import Signal, digest
 from tasks.app import app
@@ -42,14 +42,24 @@ def publish_signal(self: Task[..., Result], signal: dict[str, Any]) -> Result:
     """Publish one signal: claim, POST, settle."""
     line = pipeline()
     posting = Signal.parse(signal)
+    _check_closed(line, posting)
     if posting.candle_close <= line.horizon_start(line.clock.now()):
         old = Published("expired", "older than the horizon: its record may be gone", line.store.source)
         return signal_result(posting, old)
     try:
         published = line.publisher.publish_job(publication(line, posting))
     except StoreError as error:
+        log.error("signal %s waits for the store: %s", posting.id, error)  # noqa: TRY400 the message says it all
         raise self.retry(countdown=STORE_RETRY_S, exc=TryAgain(str(error))) from error
     return _ended(self, line, posting, published)
+
+
+def _check_closed(line: Pipeline, signal: Signal) -> None:
+    """A clock that is behind by less than the check window may publish; a signal of the future is nobody's."""
+    left_s = line.clock.seconds_until(signal.candle_close)
+    if left_s > line.settings.candle_check_window:
+        close = signal.candle_close.isoformat()
+        raise InvalidSignal("signal.candle_close", close, f"has not come: the candle closes in {left_s:.0f} s")
 
 
 def _ended(task: Task[..., Result], line: Pipeline, signal: Signal, published: Published) -> Result:
