@@ -13,7 +13,7 @@ from redis.retry import Retry
 
 from dedup.errors import InvalidSetting
 
-SCHEMES = ("redis", "rediss", "unix")
+_BEGINNINGS = ("redis://", "rediss://", "unix://")
 
 # Without these a half-open connection is never noticed and holds its worker for ever.
 TIMEOUTS: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0, "health_check_interval": 5}
@@ -63,10 +63,10 @@ def check_url(url: str) -> None:
     Raises:
         InvalidSetting: unknown scheme, no host, a port or database that is no number.
     """
-    remedy = f"write {' or '.join(f'{scheme}://' for scheme in SCHEMES)}…, as in redis://localhost:6379/0"
+    remedy = f"write {' or '.join(_BEGINNINGS)}…, as in redis://localhost:6379/0"
     try:
         parts = urlsplit(url)
-        bad = parts.scheme not in SCHEMES or (parts.scheme != "unix" and not parts.hostname)
+        bad = not url.startswith(_BEGINNINGS) or (parts.scheme != "unix" and not parts.hostname)
         port = parts.port
     except ValueError:
         bad, port = True, None
@@ -78,5 +78,9 @@ def check_url(url: str) -> None:
 
 def redact(url: str) -> str:
     """The URL without its password. It need not be well-formed: a password with a ``/`` in it splits wrongly."""
+    in_query = _QUERY_SECRET.search(url)
+    if in_query is not None and "@" in url[in_query.start() :]:
+        # Where the login ends can no longer be told.
+        return "***"
     without_login = _LOGIN.sub(lambda login: f"{login[1] or ''}{login[2] or ''}:***@", url)
     return _QUERY_SECRET.sub(r"\1***", without_login)
