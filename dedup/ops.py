@@ -168,7 +168,8 @@ class Claim:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    # Tokens and digests are hex as a rule, and a claim's first try is made to cost what a bare lock costs.
+    return f'"{text}"' if text.isalnum() else json.dumps(text, ensure_ascii=False)
 
 
 def _loaded(text: str | None) -> Record | None:

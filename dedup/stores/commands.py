@@ -9,7 +9,7 @@ from redis import exceptions as redis_errors
 
 from dedup.flows import Flow
 from dedup.lua import script
-from dedup.ops import Claim, Claimed, Op
+from dedup.ops import Claim, Op
 
 R = TypeVar("R")
 SOURCE = "redis"
@@ -22,26 +22,22 @@ def running(client: Any, op: Op[R]) -> Flow[R]:
     the price of a bare lock.
     """
     if isinstance(op, Claim):
-        claimed = yield from _opening(client, op)
-        if claimed is not None:
-            return claimed
+        text, ttl_ms = op.opening()
+        try:
+            found = yield client.execute_command("SET", op.key, text, "NX", "GET", "PX", ttl_ms, get=True)
+        except redis_errors.ResponseError as error:
+            if not str(error).startswith("WRONGTYPE"):
+                raise
+        else:
+            claimed = op.opened(decoded(found), SOURCE)
+            if claimed is not None:
+                return claimed
     lua = script(op.script)
     try:
         reply = yield client.evalsha(lua.sha, len(op.keys()), *keys_and_args(op))
     except redis_errors.NoScriptError:
         reply = yield client.eval(lua.text, len(op.keys()), *keys_and_args(op))
     return op.parse(decoded(reply), SOURCE)
-
-
-def _opening(client: Any, op: Claim) -> Flow[Claimed | None]:
-    text, ttl_ms = op.opening()
-    try:
-        found = yield client.set(op.key, text, px=ttl_ms, nx=True, get=True)
-    except redis_errors.ResponseError as error:
-        if str(error).startswith("WRONGTYPE"):
-            return None
-        raise
-    return op.opened(decoded(found), SOURCE)
 
 
 def running_many(client: Any, ops: Sequence[Op[Any]]) -> Flow[list[Any]]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from redis import exceptions as redis_errors
 
 from dedup.errors import StoreDenied, StoreError, StoreRefused, StoreUnavailable
@@ -64,10 +61,14 @@ def _code_of(error: Exception) -> str:
     return next(by_text, None) or next(by_type, None) or text.partition(" ")[0].rstrip(":")
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Raise this project's errors in place of the client's."""
-    try:
-        yield
-    except (redis_errors.RedisError, OSError) as error:
-        raise translate(error) from error
+class translated:  # noqa: N801 it reads as what it does: `with translated():`
+    """Raise this project's errors in place of the client's. A class, because it stands around every command."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, (redis_errors.RedisError, OSError)):
+            raise translate(error) from error
