@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from dedup.breaker import BreakerRules
 from dedup.delivery_options import DeliveryOptions
-from dedup.errors import InvalidSetting
+from dedup.errors import InvalidInput, InvalidSetting
 from dedup.http_outcome import shown_url
 from dedup.keys import check_prefix
 from dedup.rules import CandleRules, OnUnknown, SignalRules
@@ -92,7 +92,7 @@ class DedupOptions:
             _check_seconds(name, getattr(self, name))
         for name, least in (("max_failures", 1), ("memory_entries", 1), ("done_entries", 0)):
             _check_count(name, getattr(self, name), least)
-        check_prefix(self.key_prefix)
+        _check_prefix(self.key_prefix)
         if self.redis_enabled:
             check_url(self.redis_url)
         if self.http_deadline_s >= self.publish_lease_s:
@@ -129,11 +129,15 @@ class DedupOptions:
         """How signals are sent.
 
         Raises:
-            InvalidSetting: no address, or one that is malformed.
+            InvalidSetting: an address is missing or malformed.
         """
         if not self.signal_api_url:
             remedy = "say dedup.configure(signal_api_url=…), or hand the publisher a delivery"
             raise InvalidSetting("signal_api_url", "", remedy)
+        if self.on_unknown is OnUnknown.LOOKUP and not self.signal_lookup_url:
+            raise InvalidSetting(
+                "on_unknown", "lookup", "needs signal_lookup_url, where a signal's id can be asked for"
+            )
         return DeliveryOptions(
             url=self.signal_api_url,
             secrets=self.signal_api_secret,
@@ -187,6 +191,13 @@ def _check_seconds(name: str, seconds: object) -> None:
     good = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
     if not (good and math.isfinite(seconds) and seconds > 0):  # type: ignore[arg-type, operator]
         raise InvalidSetting(name, seconds, "give a positive number of seconds")
+
+
+def _check_prefix(prefix: str) -> None:
+    try:
+        check_prefix(prefix)
+    except InvalidInput as error:
+        raise InvalidSetting("key_prefix", error.value, error.remedy) from None
 
 
 def _check_count(name: str, count: object, least: int) -> None:
