@@ -44,9 +44,7 @@ def normalize_instrument(instrument: str) -> str:
     if not name:
         raise InvalidInstrument("instrument", instrument, "give a name such as GOLD or EUR_USD")
     if len(name) > MAX_INSTRUMENT_CHARS:
-        raise InvalidInstrument(
-            "instrument", instrument[:80], f"use at most {MAX_INSTRUMENT_CHARS} characters"
-        )
+        raise InvalidInstrument("instrument", instrument[:80], f"use at most {MAX_INSTRUMENT_CHARS} characters")
     forging = sorted({c for c in name if c in _FORGING or not c.isprintable() or c.isspace()})
     if forging:
         raise InvalidInstrument("instrument", instrument, f"leave out {forging}, which could forge a key")
@@ -60,9 +58,7 @@ def check_label(what: str, label: str) -> str:
         InvalidInput: anything else; `what` names the field.
     """
     if not isinstance(label, str) or not _LABEL.fullmatch(label):
-        raise InvalidInput(
-            what, label, "use up to 64 letters, digits, _ . or -, beginning with a letter or digit"
-        )
+        raise InvalidInput(what, label, "use up to 64 letters, digits, _ . or -, beginning with a letter or digit")
     return label
 
 

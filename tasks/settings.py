@@ -5,6 +5,7 @@ Durations are seconds. Wall seconds unless it says market: under a replay clock 
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -177,6 +178,12 @@ def load_settings(**overrides: Any) -> Settings:
         raise InvalidSetting(".env", "(hidden)", "is not UTF-8; save it as UTF-8") from None
     check_settings(settings)
     return settings
+
+
+def inherited_environment() -> dict[str, str]:
+    """What a child process needs of this one's environment; none of the pipeline's own settings."""
+    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE", "PYTHONPATH")
+    return {name: os.environ[name] for name in kept if name in os.environ}
 
 
 def _refusal(error: ValidationError) -> InvalidSetting:

@@ -6,7 +6,6 @@ same processes running.
 
 from __future__ import annotations
 
-import os
 import secrets
 import socket
 import sys
@@ -21,6 +20,7 @@ import redis
 import requests
 
 from tasks.clock import Clock
+from tasks.settings import inherited_environment
 from tasks.supervisor import Spec, Supervisor
 
 ENGINE, RECEIVER, FLOWER = "engine", "receiver", "flower"
@@ -94,7 +94,7 @@ def make_stack(home: Path, replay: Replay) -> Stack:
     engine_port, receiver_port, flower_port = _free_ports(3)
     secret = "whsec_" + b64encode(secrets.token_bytes(24)).decode()
     clock = replay.clock()
-    env = _clean_environment() | {
+    env = inherited_environment() | {
         "REDIS_URL": f"redis://127.0.0.1:{engine_port}/0",
         "WATCHLIST": str(Path(__file__).parent / "demo.toml"),
         "MARKET_CLOCK": str(clock),
@@ -186,9 +186,3 @@ def _free_ports(count: int) -> list[int]:
     for one in sockets:
         one.close()
     return ports
-
-
-def _clean_environment() -> dict[str, str]:
-    """What a child needs of this process' environment; none of the pipeline's own settings."""
-    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE", "PYTHONPATH")
-    return {name: os.environ[name] for name in kept if name in os.environ}
