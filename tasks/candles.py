@@ -33,7 +33,7 @@ from dedup.errors import InvalidBars, InvalidCandle, SourceError, StoreError, Tr
 from dedup.ops import Answer, Claimed
 from dedup.rules import new_token
 from dedup.signals import Signal
-from dedup.timeframe import Candle, as_utc
+from dedup.timeframe import Candle, Timeframe, as_utc
 from tasks.app import app
 from tasks.evaluation import Evaluation, ask_source, evaluate_bars
 from tasks.publish import enqueue_publish
@@ -58,7 +58,7 @@ def enqueue_candles(timeframe: str, alignment: str) -> Result:
     line = pipeline()
     now = line.clock.now()
     # A tick may be worked by a machine whose clock is a little behind beat's.
-    ahead = now + timedelta(seconds=_skew_s(line))
+    ahead = now + timedelta(seconds=_skew_s(line, Timeframe.parse(timeframe)))
     watches = line.watchlist.closing(timeframe, alignment)
     candles = [last_closed(watch.alignment, watch.instrument, watch.timeframe, ahead) for watch in watches]
     sent = enqueue_evaluations(line, [candle for candle in candles if line.watched(candle)])
@@ -209,8 +209,9 @@ def _wait_s(tries: int) -> float:
     return PATIENCE_S[min(tries, len(PATIENCE_S) - 1)] * random.uniform(0.8, 1.2)
 
 
-def _skew_s(line: Pipeline) -> float:
-    return min(2.0, line.settings.candle_check_window) * line.clock.speed
+def _skew_s(line: Pipeline, timeframe: Timeframe) -> float:
+    """How far a clock may be behind beat's, market seconds: never so far that the next candle would be taken."""
+    return min(min(2.0, line.settings.candle_check_window) * line.clock.speed, timeframe.seconds / 2)
 
 
 def _parse_start(text: str) -> datetime:

@@ -78,6 +78,8 @@ class ProcessContainer:
             psutil.Process(self.pid).send_signal(number)
         if number is _KILL:
             self._process.wait(START_S)
+        if number is _STOP:
+            eventually(self._stopped, f"{self.name} to stop", START_S)
 
     def wait(self) -> None:
         """Wait for its end."""
@@ -101,6 +103,9 @@ class ProcessContainer:
         """The process and its children."""
         parent = psutil.Process(self.pid)
         return [parent, *parent.children(recursive=True)]
+
+    def _stopped(self) -> bool:
+        return all(process.status() == psutil.STATUS_STOPPED for process in self.family())
 
     def _prompted(self) -> bool:
         if self.status != "running":
@@ -247,8 +252,8 @@ def beat_node(beat: ProcessContainer) -> CeleryTestNode:
     return CeleryTestNode(beat)  # type: ignore[arg-type]
 
 
-_KILL = signal.SIGKILL
-_WHOLE_GROUP = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT)
+_KILL, _STOP = signal.SIGKILL, signal.SIGSTOP
+_WHOLE_GROUP = (_KILL, _STOP, signal.SIGCONT)
 
 
 def _signal_of(name: str | int) -> signal.Signals:

@@ -60,6 +60,14 @@ def test_queues_grow_no_longer_than_what_was_due(idle: Deployment, options: tupl
     assert {idle.candle_outcome(candle) for candle in candles} == {"evaluated"}
 
 
+@pytest.mark.parametrize("speed", [1, 240])
+def test_tick_enqueues_the_candle_that_has_just_closed(deployed: Deploy, speed: float) -> None:
+    """The candle that a tick enqueues is the one that closed with the tick, however fast market time runs."""
+    deployment = deployed(watch("GOLD", timeframe="1m"), speed=speed)
+    closes = [minute["enqueued"] for minute in pass_by(deployment, "--ticks")]
+    assert closes == [f"2025-01-04T10:{minute:02}:00Z" for minute in range(1, MINUTES + 1)]
+
+
 def test_sweep_feeds_no_backlog_of_signals(idle: Deployment) -> None:
     """While signals wait and nobody publishes, sweeps add none; a publisher that comes then posts each one once."""
     pass_by(idle, "--ticks")

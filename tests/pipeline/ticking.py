@@ -1,7 +1,8 @@
 """Ten minutes of beat in a moment: ticks and sweeps of this process, on a wall clock that it moves itself.
 
 `python -m tests.pipeline.ticking --minutes 10 --ticks` runs the pipeline's own tasks against the broker of its
-environment, four sweeps a minute, and prints after each minute how many candles closed and what waits in the queues.
+environment, four sweeps a market minute, and prints for each minute the close that the tick enqueued, how many candles
+have closed, and what waits in the queues.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ class Minutes:
         self._wall = real.clock.wall(ORIGIN)
         self.line: Pipeline = replace(real, clock=replace(real.clock, wall_now=self._now))
 
-    def pass_by(self, seconds: float) -> None:
-        """Let time pass."""
-        self._wall += timedelta(seconds=seconds)
+    def move_to(self, market: datetime) -> None:
+        """Let it be that market time."""
+        self._wall = self.line.clock.wall(market)
 
     def _now(self) -> datetime:
         return self._wall
@@ -45,13 +46,15 @@ def main() -> None:
         module.pipeline = lambda: minutes.line  # type: ignore[attr-defined]
     seen = []
     for minute in range(1, options.minutes + 1):
-        for _ in range(SWEEPS_A_MINUTE):
-            minutes.pass_by(60 / SWEEPS_A_MINUTE)
-            if options.ticks and minutes.line.clock.now() == ORIGIN + timedelta(minutes=minute):
-                candles.enqueue_candles("1m", "utc")
+        enqueued = None
+        for quarter in range(1, SWEEPS_A_MINUTE + 1):
+            minutes.move_to(ORIGIN + timedelta(minutes=minute - 1 + quarter / SWEEPS_A_MINUTE))
+            if options.ticks and quarter == SWEEPS_A_MINUTE:
+                enqueued = candles.enqueue_candles("1m", "utc")["close"]
             sweep.sweep()
         closed = minute * len(minutes.line.watchlist)
-        seen.append({"closed": closed, **{name: sweep.queue_length(name) for name in ("candles", "publish")}})
+        waiting = {name: sweep.queue_length(name) for name in ("candles", "publish")}
+        seen.append({"enqueued": enqueued, "closed": closed, **waiting})
     print(json.dumps(seen))
 
 
