@@ -35,12 +35,15 @@ class StoredRecord(NamedTuple):
 
 
 def dump_value(value: Any) -> str:
-    """A plain value as it is stored: text as it is, anything else as JSON.
+    """A plain value as it is stored: text as it is, anything else as JSON. Text that reads like JSON is quoted, so that
+    it comes back as text.
 
     Raises:
         InvalidSignal: it is no JSON.
     """
-    return value if isinstance(value, str) else canonical_json(value).decode()
+    if isinstance(value, str) and load_value(value) is value:
+        return value
+    return canonical_json(value).decode()
 
 
 def load_value(text: str | None) -> Any:
