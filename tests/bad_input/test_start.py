@@ -88,17 +88,13 @@ def with_login(engine: Engine, login: str) -> str:
     return engine.url.replace("redis://", f"redis://{login}@")
 
 
-@pytest.mark.parametrize("command", [WORKER, BEAT], ids=["worker", "beat"])
 @pytest.mark.parametrize(
-    ("login", "message"),
+    ("command", "login", "message"),
     [
-        (f":{WRONG}", "refusing to start: WRONGPASS: the user or password in REDIS_URL is wrong"),
-        (f"nobody:{WRONG}", "refusing to start: WRONGPASS: the user or password in REDIS_URL is wrong"),
-        ("", "refusing to start: NOAUTH: the server wants a password: put it into REDIS_URL"),
-        (
-            f"reader:{RIGHT}",
-            "refusing to start: NOPERM: the Redis user lacks a permission (ACL): see docs/operations.md",
-        ),
+        (WORKER, f":{WRONG}", "WRONGPASS: the user or password in REDIS_URL is wrong"),
+        (BEAT, f"nobody:{WRONG}", "WRONGPASS: the user or password in REDIS_URL is wrong"),
+        (WORKER, "", "NOAUTH: the server wants a password: put it into REDIS_URL"),
+        (WORKER, f"reader:{RIGHT}", "NOPERM: the Redis user lacks a permission (ACL): see docs/operations.md"),
     ],
     ids=["wrong password", "unknown user", "no password", "no permission"],
 )
