@@ -137,7 +137,7 @@ def _refusal(error: ValidationError) -> InvalidSignal:
     elif not first["loc"]:
         given = given.get("id", "without an id") if isinstance(given, dict) else f"a {type(given).__name__}"
     shown = given if isinstance(given, str) else repr(given)
-    remedy = remedy.removeprefix("Value error, ").replace("Input should be", "must be", 1)
+    remedy = remedy.removeprefix("Value error, ").replace("Input should", "must", 1)
     return InvalidSignal(".".join(("signal", *map(str, first["loc"]))), shown[:MAX_SHOWN_CHARS], remedy)
 
 
