@@ -38,7 +38,7 @@ def lose_all(deployment: Deployment) -> None:
     evaluating = deployment.worker("evaluating", "control,candles", wait=False)
     publishing = deployment.worker("publishing", "publish")
     evaluating.ready()
-    deployment.receiver.faults.put(Fault("refuse", seconds=10))
+    deployment.receiver.faults.put(Fault("refuse", seconds=4))
     deployment.run(candle_of("POST"))
     deployment.until(lambda: released(deployment.signal_record(candle_of("POST"))), "POST to be refused")
     publishing.kill("SIGSTOP")
