@@ -16,6 +16,11 @@
     │       └── StoreDenied                wrong password, missing permission: waiting changes nothing
     ├── SourceError                        the feed gave no usable bars; trying again may help
     ├── StrategyError                      the strategy raised or returned rubbish
+    ├── NotRun                             a delivery of a Celery task did not do its work (`dedup.celery`)
+    │   ├── TaskDuplicate                  it was done before
+    │   ├── TaskBusy                       another delivery is at it
+    │   ├── TaskHeld                       nobody knows whether it was done; a person decides
+    │   └── TaskGivenUp                    it has killed its workers too often
     └── TryAgain                           no failure: the work is due again later; the message says why
 
 An `InvalidInput` carries what was wrong, the value and the remedy. Every error survives pickling, because Celery sends
@@ -93,6 +98,26 @@ class SourceError(DedupError):
 
 class StrategyError(DedupError):
     """The strategy raised, or returned something that is no order."""
+
+
+class NotRun(DedupError):
+    """A delivery of a Celery task did not do its work. The message names the key and what to do."""
+
+
+class TaskDuplicate(NotRun):
+    """The work was done before."""
+
+
+class TaskBusy(NotRun):
+    """Another delivery is at the work."""
+
+
+class TaskHeld(NotRun):
+    """Nobody knows whether the work's effect happened. A person decides."""
+
+
+class TaskGivenUp(NotRun):
+    """The work has killed its workers as often as it may."""
 
 
 class TryAgain(DedupError):
