@@ -29,6 +29,9 @@ MAY_BUILD_STORES = {"dedup", "dedup.backend", "dedup.aio", "dedup.aio.backend"}
 ON_REDIS = {"dedup.stores.redis", "dedup.stores.async_redis"}
 READS_ENVIRONMENT = "tasks.settings"
 
+# The one part of the library that knows Celery. Nothing else of it knows this part, so that it stays optional.
+INTEGRATION, CELERY = "dedup.celery", {"celery", "kombu", "billiard"}
+
 LIBRARY = sources("dedup")
 PIPELINE = sources("tasks")
 NAMES = {source.name for source in LIBRARY}
@@ -55,7 +58,11 @@ def offences(source: Source) -> list[str]:
     imported = set(source.imported())
     found = [name for name in imported if name in NAMES and name != "dedup" and layer(name) > layer(source.name)]
     tops = {name.partition(".")[0] for name in imported}
-    found += sorted(tops - set(sys.stdlib_module_names) - THIRD_PARTIES - {"dedup"})
+    integrating = within(source.name, INTEGRATION)
+    allowed = set(sys.stdlib_module_names) | THIRD_PARTIES | {"dedup"} | (CELERY if integrating else set())
+    found += sorted(tops - allowed)
+    if not integrating:
+        found += [name for name in imported if within(name, INTEGRATION)]
     if layer(source.name) != STORES:
         found += [name for name in imported if within(name, "redis")]
     if layer(source.name) < STORES:
@@ -77,6 +84,8 @@ FORBIDDEN = {
     "the pipeline": ("dedup.cache", "import tasks.app"),
     "the pipeline, later": ("dedup.cache", "def f():\n    from tasks import app"),
     "Celery": ("dedup.publisher", "from celery import Celery"),
+    "Celery by way of its part": ("dedup.publisher", "from dedup.celery import Once"),
+    "the pipeline, in Celery's part": ("dedup.celery.task", "from tasks.app import app"),
     "another library": ("dedup.signals", "import pandas"),
     "outwards": ("dedup.ops", "from dedup.stores.protocol import Store"),
     "outwards, relative": ("dedup.records", "from .ops import Claim"),
@@ -117,8 +126,8 @@ def test_settings_alone_read_the_environment(source: Source) -> None:
 
 
 def test_library_needs_neither_pipeline_nor_celery() -> None:
-    """Importing the whole library loads neither `tasks` nor Celery."""
-    loaded = set(_import_all("dedup").split())
+    """Importing the whole library, but for the part that is for Celery, loads neither `tasks` nor Celery."""
+    loaded = set(_import_all("dedup", but=INTEGRATION).split())
     assert loaded & {"tasks", "celery", "kombu"} == set()
     assert "dedup" in loaded
 
@@ -135,16 +144,24 @@ def refuse(*_):
     raise AssertionError("a connection was opened at import")
 
 socket.socket.connect = socket.socket.connect_ex = refuse
+
+def walk(package):
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__, package + "."):
+        if not module.name.startswith({but!r}):
+            yield module
+            if module.ispkg:
+                yield from walk(module.name)
+
 for package in {packages!r}:
-    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, package + "."):
+    for module in walk(package):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
 print(*{{name.partition(".")[0] for name in sys.modules}})
 """
 
 
-def _import_all(*packages: str) -> str:
-    script = _IMPORT_ALL.format(packages=packages)
+def _import_all(*packages: str, but: str = "?") -> str:
+    script = _IMPORT_ALL.format(packages=packages, but=but)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
