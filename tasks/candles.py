@@ -80,7 +80,7 @@ def enqueue_evaluations(line: Pipeline, candles: Iterable[Candle]) -> int:
                     "candle_start": _iso(candle.start),
                 },
                 producer=producer,
-                countdown=max(0.0, left_s),
+                countdown=min(max(0.0, left_s), line.settings.longest_wait_s),
                 expires=line.clock.wall(candle.close + timedelta(seconds=line.settings.horizon)),
             )
             sent += 1

@@ -50,7 +50,8 @@ def publish_signal(self: Task[..., Result], signal: dict[str, Any]) -> Result:
         published = line.publisher.publish_job(publication(line, posting))
     except StoreError as error:
         log.error("signal %s waits for the store: %s", posting.id, error)  # noqa: TRY400 the message says it all
-        raise self.retry(countdown=STORE_RETRY_S, exc=TryAgain(str(error))) from error
+        countdown_s = min(STORE_RETRY_S, line.settings.longest_wait_s)
+        raise self.retry(countdown=countdown_s, exc=TryAgain(str(error))) from error
     return _ended(self, line, posting, published)
 
 
