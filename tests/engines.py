@@ -95,7 +95,8 @@ class Engine:
                 # Somebody else may have taken the port meanwhile. Once clients know it, only waiting helps.
                 self.port = self.port if self._served else free_port()
                 self._process = self._spawn()
-            if self._came_up(loading):
+            # Twice: Redis 7.0 says between two files of its log that it is not loading.
+            if self._came_up(loading) and (loading or self._came_up(loading)):
                 self._served = True
                 return self
             time.sleep(0.01)
