@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
@@ -42,18 +42,30 @@ class Fallback(StrEnum):
 
 @dataclass
 class _Homecoming:
-    """What became of the records that were kept in memory."""
+    """What has become of the records in memory so far, by key.
 
-    adopted: int = 0
-    settled: int = 0
-    dropped: int = 0
+    Attributes:
+        brought: each as it was when it was brought.
+        written: the store had not heard of them.
+        ended: they ended a claim that the store held.
+    """
+
+    ahead_ms: int
+    brought: dict[str, Kept] = field(default_factory=dict)
+    written: set[str] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
+
+    def due(self, entries: Sequence[Kept]) -> list[Kept]:
+        """What has not been brought yet, or has changed since."""
+        return [kept for kept in entries if kept.key not in self.brought or self.brought[kept.key].text != kept.text]
 
     def __str__(self) -> str:
-        if not self.adopted + self.settled + self.dropped:
+        if not self.brought:
             return "nothing was kept in memory"
+        ended = len(self.ended - self.written)
         return (
-            f"of the records in memory {self.adopted} were written to it, {self.settled} ended a claim that it held, "
-            f"{self.dropped} gave way to what it knew"
+            f"of the records in memory {len(self.written)} were written to it, {ended} ended a claim that it held, "
+            f"{len(self.brought) - len(self.written) - ended} gave way to what it knew"
         )
 
 
@@ -122,25 +134,25 @@ class _Falling(Generic[S]):
 
     def _bring_home(self, permit: int, key: str) -> Flow[None]:
         peeked = yield self.primary.run(Peek(key))
-        ahead_ms = peeked.now_ms - self.memory.run(Peek(key)).now_ms
-        home = _Homecoming()
+        home = _Homecoming(peeked.now_ms - self.memory.run(Peek(key)).now_ms)
         while True:
+            # Others go on in memory meanwhile. What is brought stays there until all is: they must not miss it.
             with self.circuit.lock:
-                batch = self.memory.entries(BATCH)
-                if not batch:
+                due = home.due(self.memory.entries())
+                if not due:
+                    self.memory.forget(home.brought)
                     self.circuit.succeeded(permit, str(home))
                     return
-            yield from self._bring_batch_home(batch, ahead_ms, home)
+            for at in range(0, len(due), BATCH):
+                yield from self._bring(due[at : at + BATCH], home)
 
-    def _bring_batch_home(self, batch: Sequence[Kept], ahead_ms: int, home: _Homecoming) -> Flow[None]:
-        adopted: list[Adopted] = yield self.primary.run_many([adoption(kept, ahead_ms) for kept in batch])
-        ends = [end for kept, reply in zip(batch, adopted, strict=True) if (end := settlement(kept, reply))]
-        settled: list[Settled] = (yield self.primary.run_many(ends)) if ends else []
-        self.memory.forget(batch)
-        written, ended = sum(reply.acted for reply in adopted), sum(reply.acted for reply in settled)
-        home.adopted += written
-        home.settled += ended
-        home.dropped += len(batch) - written - ended
+    def _bring(self, batch: Sequence[Kept], home: _Homecoming) -> Flow[None]:
+        adopted: list[Adopted] = yield self.primary.run_many([adoption(kept, home.ahead_ms) for kept in batch])
+        ends = {kept.key: end for kept, reply in zip(batch, adopted, strict=True) if (end := settlement(kept, reply))}
+        settled: list[Settled] = (yield self.primary.run_many(list(ends.values()))) if ends else []
+        home.brought |= {kept.key: kept for kept in batch}
+        home.written |= {kept.key for kept, reply in zip(batch, adopted, strict=True) if reply.acted}
+        home.ended |= {key for key, reply in zip(ends, settled, strict=True) if reply.acted}
 
     def _refuge(self) -> MemoryStore:
         if self.policy is Fallback.REFUSE:

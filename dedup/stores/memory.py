@@ -7,8 +7,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from dedup.adopt import Kept
@@ -94,24 +93,21 @@ class MemoryStore:
     def close(self) -> None:
         """Nothing to give back."""
 
-    def entries(self, limit: int) -> list[Kept]:
-        """The oldest entries that have a TTL, at most `limit`. What has none is this store's own mark."""
+    def entries(self) -> list[Kept]:
+        """What has a TTL, oldest first. What has none is this store's own mark."""
         with self._lock:
             now_ms = self._clock_ms()
-            live = (
+            return [
                 Kept(key, text, expires_ms - now_ms, now_ms)
                 for key, (text, expires_ms) in self._entries.items()
                 if expires_ms > now_ms
-            )
-            return list(islice(live, limit))
+            ]
 
-    def forget(self, kept: Sequence[Kept]) -> None:
-        """Delete those of the entries that are still what they were when they were read."""
+    def forget(self, keys: Iterable[str]) -> None:
+        """Drop these, whatever they hold."""
         with self._lock:
-            for entry in kept:
-                stands = self._entries.get(entry.key)
-                if stands is not None and stands[0] == entry.text:
-                    del self._entries[entry.key]
+            for key in keys:
+                self._entries.pop(key, None)
 
     def prune(self) -> int:
         """Drop what has expired and say how many."""
