@@ -240,6 +240,21 @@ def test_errors_without_a_code(error: Exception, kind: type[StoreError]) -> None
     assert type(error).__name__ in str(told) or "TRYAGAIN" in str(told)
 
 
+WORDS = [
+    ("HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH", "NOAUTH"),
+    ("Authentication required.", "NOAUTH"),
+    ("invalid username-password pair or user is disabled.", "WRONGPASS"),
+]
+
+
+@pytest.mark.parametrize(("words", "code"), WORDS)
+def test_missing_password_is_told_from_a_wrong_one(words: str, code: str) -> None:
+    """The client has one class for a missing and for a wrong password: the server's words tell them apart."""
+    told = translate(redis_errors.AuthenticationError(words))
+    assert type(told) is StoreDenied
+    assert str(told).startswith(f"{code}: ")
+
+
 def test_own_errors_pass_unchanged() -> None:
     """An error that is not the client's is not Redis' fault, and is left as it is."""
     with pytest.raises(KeyError), translated():
