@@ -88,7 +88,8 @@ class CandleDetector(BaseDetector[Store]):
             timestamp: when the trigger came, tz-aware.
 
         Raises:
-            InvalidInput: a malformed instrument or timeframe, or a naive timestamp.
+            InvalidInput: a malformed instrument or timeframe, a naive timestamp, or one of a candle that closes later
+                than a check window from now.
             StoreError: the store gave no usable answer.
         """
         return run(self._checking(instrument, timeframe, timestamp))

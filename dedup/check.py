@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from dedup.alignment import Alignment, last_closed
 from dedup.cache_base import BaseCandleCache
-from dedup.errors import InvalidInput
+from dedup.errors import InvalidCandle, InvalidInput
 from dedup.flows import Flow
 from dedup.keys import normalize_instrument
 from dedup.ops import Answer, Claimed, Complete, Release
@@ -109,9 +109,12 @@ class BaseDetector(Generic[S]):
         tf = timeframe if isinstance(timeframe, Timeframe) else Timeframe.parse(timeframe)
         moment = as_utc(timestamp, "timestamp")
         candle = last_closed(self._alignment, normalize_instrument(instrument), tf, moment)
-        late_s = (moment - candle.close).total_seconds()
+        late_s, past_s = ((one - candle.close).total_seconds() for one in (moment, as_utc(self._now(), "now")))
+        if past_s < -self._window_s:
+            remedy = f"lies in the future: its candle closes in {-past_s:.0f} s; check the clocks"
+            raise InvalidCandle("timestamp", moment.isoformat(), remedy)
         key = self._cache.key(instrument, tf, candle.start)
-        old = self._horizon_s is not None and (self._now() - candle.close).total_seconds() > self._horizon_s
+        old = self._horizon_s is not None and past_s > self._horizon_s
         return CandleCheck(candle, key, EXPIRED if old else "", late_s, late_s <= self._window_s)
 
     def _rules(self, candle: Candle) -> CandleRules:
