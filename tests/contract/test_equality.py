@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dedup.adopt import Adopt, Adopted
 from dedup.ops import Began, Begin, Claim, Claimed, Complete, Doubt, Op, Peek, Peeked, Release, Settled
 from dedup.records import Record, State
 from dedup.stores.connect import connect
@@ -107,7 +108,10 @@ completes = st.builds(
 )
 releases = st.builds(Release, keys, tokens, ttl_ms=hours, retry_ms=retries, reason=reasons, failed=st.booleans())
 doubts = st.builds(Doubt, keys, tokens, reasons, ttl_ms=hours, hold=st.booleans(), retry_ms=retries, digest=digests)
-operations = claims | claims | completes | releases | doubts | st.builds(Peek, keys) | st.just(Begin(MARK))
+adoptions = st.builds(Adopt, keys, texts, ttl_ms=hours)
+operations = (
+    claims | claims | completes | releases | doubts | adoptions | st.builds(Peek, keys) | st.just(Begin(MARK))
+)
 by_hand = st.builds(Put, st.sampled_from([*KEYS, MARK]), texts) | st.builds(Delete, st.sampled_from([*KEYS, MARK]))
 batches = st.builds(Batch, st.lists(operations, max_size=4).map(tuple))
 # A lease that runs out is only seen by the claim that comes after it.
@@ -167,7 +171,7 @@ def seen(reply: Any) -> Any:
     match reply:
         case Claimed(answer=answer, record=record, left_ms=left_ms):
             return answer, timeless(record), in_hours(left_ms)
-        case Settled(acted=acted, record=record):
+        case Settled(acted=acted, record=record) | Adopted(acted=acted, record=record):
             return acted, timeless(record)
         case Peeked(record=record):
             return timeless(record)
