@@ -162,8 +162,8 @@ def _reply(reply: Any) -> Any:
         case Claimed(record=record, left_ms=left_ms):
             plain = _plain(record, NOW_MS, record.token)
             return replace(reply, record=plain, left_ms=LEASE_MS if left_ms else 0)
-        case Began(since_ms=since_ms):
-            return replace(reply, since_ms=_mark(since_ms))
+        case Began(since_ms=since_ms, just_now=just_now, source=source):
+            return Began(_mark(since_ms), just_now, source)
         case Settled(record=record) | Peeked(record=record):
             return replace(reply, record=None if record is None else _plain(record, NOW_MS, record.token))
     raise TypeError(type(reply))

@@ -94,8 +94,8 @@ def test_mark_read_before_the_claim(tell: Tell) -> None:
 
 @pytest.mark.parametrize("policy", [HOLD, LOOKUP])
 def test_loss_of_one_record_is_beyond_the_guard(policy: OnUnknown, tell: Tell) -> None:
-    """The limit of the promise: a store that forgets one record and keeps its mark, by eviction or by failover to a
-    replica that lags, lets a signal be posted twice. That is why `doctor` wants `noeviction`."""
+    """The limit of the promise: a store that loses one record while its mark stays as it was lets a signal be posted
+    twice. Whatever can lose a record has to show in the mark, or be kept out by the server's settings."""
     finds(Scenario(policy, False, 2, PLAIN_EVENTS | {Event.RECORD_LOST}), ONE_POST, tell)
 
 
