@@ -58,7 +58,7 @@ LEAKY = {
     "no scheme": f":{SECRET}@localhost:6379",
     "wrong scheme": f"http://:{SECRET}@localhost",
     "password in the query": f"redis://localhost/zero?password={SECRET}",
-    "TLS password in the query": f"rediss://localhost/zero?db=1&ssl_password={SECRET}",
+    "TLS password in the query": f"rediss://localhost/zero?ssl_password={SECRET}",
     "password in capitals": f"redis://localhost/zero?PASSWORD={SECRET}&db=1",
     "at sign in the query": f"redis://localhost/zero?password={SECRET}@{SECRET}",
 }
