@@ -18,7 +18,8 @@ from pytest_celery import CeleryTestBackend, CeleryTestBroker, CeleryTestSetup, 
 from dedup.timeframe import Candle
 from tasks.app import celery_config
 from tasks.receiver import Receiver
-from tests.pipeline.deployment import Deployment, deploy, watch
+from tests.pipeline.deploying import deploy, watch
+from tests.pipeline.deployment import Deployment
 from tests.pipeline.feeds import HOUR, ORIGIN, candle_of
 from tests.pipeline.nodes import PipelineSetup, backend_node, broker_node, worker_node
 

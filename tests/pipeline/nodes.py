@@ -234,22 +234,22 @@ class PipelineSetup(CeleryTestSetup):
 
 def broker_node(engine: Engine) -> CeleryTestBroker:
     """The engine's first database as pytest-celery's broker."""
-    return CeleryTestBroker(EngineProcess(engine, 0))  # type: ignore[arg-type]
+    return CeleryTestBroker(EngineProcess(engine, 0))
 
 
 def backend_node(engine: Engine) -> CeleryTestBackend:
     """The engine's second database as pytest-celery's result backend."""
-    return CeleryTestBackend(EngineProcess(engine, 1))  # type: ignore[arg-type]
+    return CeleryTestBackend(EngineProcess(engine, 1))
 
 
 def worker_node(worker: WorkerProcess, app: Celery) -> ProcessWorker:
     """A worker process as pytest-celery's worker."""
-    return ProcessWorker(worker, app)  # type: ignore[arg-type]
+    return ProcessWorker(worker, app)
 
 
 def beat_node(beat: ProcessContainer) -> CeleryTestNode:
     """A beat process as a node: pytest-celery has no beats of its own."""
-    return CeleryTestNode(beat)  # type: ignore[arg-type]
+    return CeleryTestNode(beat)
 
 
 _KILL, _STOP = signal.SIGKILL, signal.SIGSTOP

@@ -10,7 +10,8 @@ import pytest
 
 from dedup.alignment import UTC_ALIGNMENT, next_close
 from dedup.timeframe import Candle, Timeframe
-from tests.pipeline.deployment import Deployment, deploy, watch
+from tests.pipeline.deploying import deploy, watch
+from tests.pipeline.deployment import Deployment
 from tests.pipeline.feeds import HOUR, ORIGIN, candle_of
 
 GOLD = candle_of("GOLD")

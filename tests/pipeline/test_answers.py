@@ -12,7 +12,8 @@ from dedup.records import State
 from dedup.timeframe import Candle
 from tasks.receiver import Fault
 from tasks.sweep import look
-from tests.pipeline.deployment import Deployment, deploy, watch
+from tests.pipeline.deploying import deploy, watch
+from tests.pipeline.deployment import Deployment
 from tests.pipeline.feeds import HOUR, ORIGIN, candle_of
 
 POLICIES = ("hold", "resend", "lookup")

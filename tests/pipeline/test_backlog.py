@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from tests.pipeline.conftest import Deploy
-from tests.pipeline.deployment import ROOT, Deployment, watch
+from tests.pipeline.deploying import watch
+from tests.pipeline.deployment import ROOT, Deployment
 from tests.pipeline.feeds import ORIGIN
 
-INSTRUMENTS = tuple(f"I{number}" for number in range(8))
+INSTRUMENTS = tuple(f"I{number}" for number in range(5))
 MINUTES = 10
 SPAN = timedelta(minutes=MINUTES)
 

@@ -12,7 +12,8 @@ from dedup.errors import InvalidCandle
 from dedup.records import State
 from dedup.timeframe import Timeframe
 from tasks.sweep import is_due
-from tests.pipeline.deployment import Deployment, deploy, watch
+from tests.pipeline.deploying import deploy, watch
+from tests.pipeline.deployment import Deployment
 from tests.pipeline.feeds import HOUR, ORIGIN, candle_of
 
 START = ORIGIN - HOUR

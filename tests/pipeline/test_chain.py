@@ -10,7 +10,8 @@ import pytest
 from celery.result import AsyncResult
 
 from tests.pipeline.conftest import Deploy
-from tests.pipeline.deployment import Deployment, deploy, watch
+from tests.pipeline.deploying import deploy, watch
+from tests.pipeline.deployment import Deployment
 from tests.pipeline.feeds import HOUR, ORIGIN, candle_of
 
 BUYERS = ("GOLD", "SILVER")

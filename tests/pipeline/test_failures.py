@@ -12,7 +12,8 @@ import pytest
 
 from dedup.records import Record
 from dedup.timeframe import Candle
-from tests.pipeline.deployment import Deployment, deploy, watch
+from tests.pipeline.deploying import deploy, watch
+from tests.pipeline.deployment import Deployment
 from tests.pipeline.feeds import HOUR, ORIGIN, candle_of
 
 FAILING = ("DEADLY", "HANGING", "SLEEPING", "WRONG")

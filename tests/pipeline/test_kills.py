@@ -13,7 +13,8 @@ from dedup.records import State
 from tasks.receiver import Fault
 from tasks.receiver_faults import Kind
 from tests.pipeline.conftest import Deploy
-from tests.pipeline.deployment import Deployment, deploy, watch
+from tests.pipeline.deploying import deploy, watch
+from tests.pipeline.deployment import Deployment
 from tests.pipeline.feeds import HOUR, ORIGIN, candle_of
 from tests.pipeline.proxy import Proxy
 

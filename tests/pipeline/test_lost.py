@@ -11,7 +11,8 @@ import pytest
 
 from dedup.records import State
 from tasks.receiver import Fault
-from tests.pipeline.deployment import Deployment, deploy, watch
+from tests.pipeline.deploying import deploy, watch
+from tests.pipeline.deployment import Deployment
 from tests.pipeline.feeds import HOUR, ORIGIN, candle_of
 
 LOST = ("CANDLE", "RETRY", "SIGNAL", "POST")

@@ -9,7 +9,8 @@ import pytest
 
 from dedup.timeframe import Candle
 from tasks.supervisor import Spec, Supervisor
-from tests.pipeline.deployment import CELERY, Deployment, deploy, watch
+from tests.pipeline.deploying import deploy, watch
+from tests.pipeline.deployment import CELERY, Deployment
 from tests.pipeline.feeds import ORIGIN
 from tests.pipeline.waiting import eventually
 

@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from dedup.timeframe import Candle
-from tests.pipeline.deployment import Deployment, deploy, watch
+from tests.pipeline.deploying import deploy, watch
+from tests.pipeline.deployment import Deployment
 from tests.pipeline.feeds import ORIGIN
 
 INSTRUMENTS = ("GOLD", "SILVER", "COPPER")

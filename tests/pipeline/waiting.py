@@ -8,7 +8,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-POLL_S = 0.02
+POLL_S = 0.03
 DEADLINE_S = 60.0
 
 
