@@ -208,11 +208,12 @@ class Delivery:
 
     def _busy(self, claimed: Claimed) -> Any:
         reason = f"{self._key}: busy, another delivery has it for {claimed.left_ms / 1000:.1f} s more at most"
-        if self._once.on_busy == "raise" or self._request.is_eager:
-            raise TaskBusy(reason)
         if self._once.on_busy == "skip" and not self._delivered_again():
             log.info("%s: this one is skipped", reason)
             return None
+        # Who calls in process (`apply`) cannot be told to wait.
+        if self._once.on_busy == "raise" or self._request.is_eager:
+            raise TaskBusy(reason)
         self._come_back(reason, claimed.left_ms)
 
     def _delivered_again(self) -> bool:
