@@ -109,9 +109,7 @@ completes = st.builds(
 releases = st.builds(Release, keys, tokens, ttl_ms=hours, retry_ms=retries, reason=reasons, failed=st.booleans())
 doubts = st.builds(Doubt, keys, tokens, reasons, ttl_ms=hours, hold=st.booleans(), retry_ms=retries, digest=digests)
 adoptions = st.builds(Adopt, keys, texts, ttl_ms=hours)
-operations = (
-    claims | claims | completes | releases | doubts | adoptions | st.builds(Peek, keys) | st.just(Begin(MARK))
-)
+operations = claims | claims | completes | releases | doubts | adoptions | st.builds(Peek, keys) | st.just(Begin(MARK))
 by_hand = st.builds(Put, st.sampled_from([*KEYS, MARK]), texts) | st.builds(Delete, st.sampled_from([*KEYS, MARK]))
 batches = st.builds(Batch, st.lists(operations, max_size=4).map(tuple))
 # A lease that runs out is only seen by the claim that comes after it.

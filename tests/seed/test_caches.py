@@ -65,7 +65,9 @@ async def test_moments_and_decimals_are_kept_as_text(cache: Any) -> None:
     assert await told(cache.get(KEY)) == {"at": "2025-01-01T10:15:00Z", "price": "1.10"}
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, float("nan"), START.replace(tzinfo=None), b"x"], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [object(), {1, 2}, float("nan"), START.replace(tzinfo=None), b"x"], ids=lambda value: type(value).__name__
+)
 async def test_what_is_no_json_is_refused(cache: Any, value: Any) -> None:
     """What cannot be written as JSON is an error, and nothing is stored."""
     with pytest.raises(InvalidInput):
