@@ -89,13 +89,16 @@ def test_store_that_forgets(policy: OnUnknown, idempotent: bool, events: frozens
 
 @whole
 @patient
-def test_store_that_forgets_and_delayed_commands(tell: Tell) -> None:
+@pytest.mark.parametrize(
+    ("policy", "without"), [(HOLD, set()), (LOOKUP, {Event.INTERRUPT, Event.REJECTED, Event.MARK_LOST})]
+)
+def test_store_that_forgets_and_delayed_commands(policy: OnUnknown, without: set[Event], tell: Tell) -> None:
     """At most one POST, even where a command executes after the store has forgotten what came before it.
 
     What a record says can then be wrong for a moment (RELEASED, although another delivery has posted), so the guard
     must not trust it: it looks at every claim, not only at first ones.
     """
-    scenario = Scenario(HOLD, False, 2, FORGETFUL | LATE)
+    scenario = Scenario(policy, False, 2, (FORGETFUL | LATE) - without)
     explored = tell(explore(scenario, (ONE_POST, POSTED_IS_TRUE), frozenset({SETTLES})))
     assert explored.broken is None, trace(explored)
 
