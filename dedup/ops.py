@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from dedup.amnesia import Mark, Server
 from dedup.records import Record, State
 
 R_co = TypeVar("R_co", covariant=True)
@@ -90,11 +91,26 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """Reply to `Begin`: when the store's memory began, in ms of its clock, and whether it began just now."""
+    """Reply to `Begin`.
+
+    Attributes:
+        since_ms: when the store's memory began, ms of its clock.
+        just_now: it began with this call, or anything before it may be forgotten.
+        source: `redis` or `memory`.
+        now_ms: the store's clock; 0 where it does not say.
+        mark: as it stands; `text` is how it is stored.
+        server: the process that answered; None where it does not say.
+        why: the memory began anew.
+    """
 
     since_ms: int
     just_now: bool
     source: str
+    now_ms: int = 0
+    mark: Mark | None = None
+    text: str = ""
+    server: Server | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,9 +311,50 @@ class Begin:
         return ()
 
     def parse(self, reply: Sequence[Any], source: str) -> Began:
-        """``{since_ms, just_now}``."""
-        since_ms, just_now = reply
-        return Began(int(since_ms), bool(int(just_now)), source)
+        """``{mark, just_now, now_ms, run, replid, promoted, replicas, evicted, up_s}``; `run` empty where unknown."""
+        text, just_now, now_ms, run, replid, promoted, replicas, evicted, up_s = reply
+        mark = Mark.loads(str(text)) or Mark(int(now_ms))
+        server = None
+        if run:
+            server = Server(run, replid, bool(int(promoted)), int(replicas or 0), int(evicted or 0), int(up_s or 0))
+        return Began(mark.since_ms, bool(int(just_now)), source, int(now_ms), mark, str(text), server, mark.why)
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Replace the mark of when the store's memory began, where it still is what was seen.
+
+    Attributes:
+        seen: the mark's text; empty where there was none.
+        text: what it is to be.
+    """
+
+    script: ClassVar[str] = "remember"
+    key: str
+    seen: str
+    text: str
+
+    def keys(self) -> tuple[str, ...]:
+        """KEYS[1]: the mark."""
+        return (self.key,)
+
+    def args(self) -> tuple[str | int, ...]:
+        """ARGV as ``remember.lua`` lists it."""
+        return (self.seen, self.text)
+
+    def parse(self, reply: Sequence[Any], source: str) -> Remembered:
+        """``{acted, mark}``."""
+        acted, text = reply
+        return Remembered(bool(int(acted)), str(text), source)
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """Reply to `Remember`: whether the mark is now what was asked for, its text as it stands, and where."""
+
+    acted: bool
+    text: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)

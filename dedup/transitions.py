@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dedup.adopt import Adopt
-from dedup.ops import Begin, Claim, Complete, Doubt, Op, Peek, Release
+from dedup.amnesia import Mark
+from dedup.ops import Begin, Claim, Complete, Doubt, Op, Peek, Release, Remember
 from dedup.records import Record, State
 
 
@@ -185,9 +186,21 @@ def _doubt(op: Doubt, stored: str | None, now_ms: int) -> Step:
 
 
 def _begin(op: Begin, stored: str | None, now_ms: int) -> Step:
-    if stored is not None and stored.isascii() and stored.isdigit():
-        return Step((stored, 0))
-    return Step((str(now_ms), 1), Write(str(now_ms), 0))
+    # This process is its own server: its memory ends with it, so that there is nobody to name.
+    nobody = (now_ms, "", "", 0, 0, 0, 0)
+    if stored is not None and Mark.loads(stored) is not None:
+        # Whoever wrote it may have given it an end; a mark has none.
+        return Step((stored, 0, *nobody), Write(stored, 0))
+    return Step((str(now_ms), 1, *nobody), Write(str(now_ms), 0))
+
+
+def _remember(op: Remember, stored: str | None, now_ms: int) -> Step:
+    found = stored or ""
+    if found == op.text:
+        return Step((1, found))
+    if found != op.seen:
+        return Step((0, found))
+    return Step((1, op.text), Write(op.text, 0))
 
 
 def _adopt(op: Adopt, stored: str | None, now_ms: int) -> Step:
@@ -207,6 +220,7 @@ _TRANSITIONS: dict[type[Any], Callable[[Any, str | None, int], Step]] = {
     Release: _release,
     Doubt: _doubt,
     Begin: _begin,
+    Remember: _remember,
     Adopt: _adopt,
     Peek: _peek,
 }

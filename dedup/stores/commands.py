@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from redis import exceptions as redis_errors
 
 from dedup.flows import Flow
 from dedup.lua import script
-from dedup.ops import Claim, Op
+from dedup.ops import Claim, Claimed, Op
 
 R = TypeVar("R")
 SOURCE = "redis"
+
+Command = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replies:
+    """Raw replies to a batch, each of which may be an error, and the reply to what was waited for behind it."""
+
+    of: list[Any]
+    waited: Any = None
 
 
 def running(client: Any, op: Op[R]) -> Flow[R]:
@@ -22,16 +33,9 @@ def running(client: Any, op: Op[R]) -> Flow[R]:
     the price of a bare lock.
     """
     if isinstance(op, Claim):
-        text, ttl_ms = op.opening()
-        try:
-            found = yield client.execute_command("SET", op.key, text, "NX", "GET", "PX", ttl_ms, get=True)
-        except redis_errors.ResponseError as error:
-            if not str(error).startswith("WRONGTYPE"):
-                raise
-        else:
-            claimed = op.opened(decoded(found), SOURCE)
-            if claimed is not None:
-                return claimed
+        claimed = yield from _opening(client, op)
+        if claimed is not None:
+            return claimed
     lua = script(op.script)
     try:
         reply = yield client.evalsha(lua.sha, len(op.keys()), *keys_and_args(op))
@@ -40,24 +44,36 @@ def running(client: Any, op: Op[R]) -> Flow[R]:
     return op.parse(decoded(reply), SOURCE)
 
 
-def running_many(client: Any, ops: Sequence[Op[Any]]) -> Flow[list[Any]]:
-    """Run operations in order, in one round trip."""
-    if not ops:
-        return []
-    replies = yield from _pipelined(client, ops)
-    if any(isinstance(reply, redis_errors.NoScriptError) for reply in replies):
-        # Another node of a Cluster, or a flush in between. The whole batch again and in order: an operation
-        # answers its own token alike the second time.
+def _opening(client: Any, op: Claim) -> Flow[Claimed | None]:
+    text, ttl_ms = op.opening()
+    try:
+        found = yield client.set(op.key, text, px=ttl_ms, nx=True, get=True)
+    except redis_errors.ResponseError as error:
+        if str(error).startswith("WRONGTYPE"):
+            return None
+        raise
+    return op.opened(decoded(found), SOURCE)
+
+
+def replying(client: Any, ops: Sequence[Op[Any]], behind: Command = ()) -> Flow[Replies]:
+    """Run operations in order, in one round trip to one server. Errors are among the replies.
+
+    Args:
+        client: of one server.
+        ops: at least one.
+        behind: a command that is sent behind them.
+    """
+    replies = yield from _pipelined(client, ops, behind)
+    if any(isinstance(reply, redis_errors.NoScriptError) for reply in replies.of):
+        # A flush in between, or a server that is new here. The whole batch again and in order: an operation answers
+        # its own token alike the second time.
         for name in {op.script for op in ops}:
             yield client.script_load(script(name).text)
-        replies = yield from _pipelined(client, ops)
-    for reply in replies:
-        if isinstance(reply, Exception):
-            raise reply
-    return [op.parse(decoded(reply), SOURCE) for op, reply in zip(ops, replies, strict=True)]
+        replies = yield from _pipelined(client, ops, behind)
+    return replies
 
 
-def _pipelined(client: Any, ops: Sequence[Op[Any]]) -> Flow[list[Any]]:
+def _pipelined(client: Any, ops: Sequence[Op[Any]], behind: Command) -> Flow[Replies]:
     pipe = client.pipeline(transaction=False)
     for op, first in in_order(ops):
         lua = script(op.script)
@@ -65,9 +81,34 @@ def _pipelined(client: Any, ops: Sequence[Op[Any]]) -> Flow[list[Any]]:
             pipe.eval(lua.text, len(op.keys()), *keys_and_args(op))
         else:
             pipe.evalsha(lua.sha, len(op.keys()), *keys_and_args(op))
+    if behind:
+        pipe.execute_command(*behind)
     # It gives its connection back by itself, whatever happens.
-    replies: list[Any] = yield pipe.execute(raise_on_error=False)
-    return replies
+    found: list[Any] = yield pipe.execute(raise_on_error=False)
+    return Replies(found[: len(ops)], found[len(ops)] if behind else None)
+
+
+def asking(client: Any, op: Op[Any], behind: Command = ()) -> Flow[Replies]:
+    """Run one operation on the server to which its slot is being moved (``ASKING``)."""
+    pipe = client.pipeline(transaction=False)
+    pipe.execute_command("ASKING")
+    pipe.eval(script(op.script).text, len(op.keys()), *keys_and_args(op))
+    if behind:
+        pipe.execute_command(*behind)
+    found: list[Any] = yield pipe.execute(raise_on_error=False)
+    return Replies([found[1]], found[2] if behind else None)
+
+
+def parsed(ops: Sequence[Op[Any]], replies: Sequence[Any]) -> list[Any]:
+    """The meaning of raw replies.
+
+    Raises:
+        RedisError: the first of them that is one.
+    """
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return [op.parse(decoded(reply), SOURCE) for op, reply in zip(ops, replies, strict=True)]
 
 
 def keys_and_args(op: Op[Any]) -> tuple[str | int, ...]:

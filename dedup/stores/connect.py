@@ -1,60 +1,133 @@
-"""Clients of Redis, made from a URL with the time-outs that the protocol needs. They connect on first use."""
+"""Clients of Redis, made from a URL with the time-outs that the protocol needs. They connect on first use.
+
+`dedup.stores.address` lists the URLs. Behind Sentinels a client asks them for the primary with every new connection; a
+Cluster is a `ClusterClient`.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
+import redis.sentinel
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
 from dedup.errors import InvalidSetting
-
-_BEGINNINGS = ("redis://", "rediss://", "unix://")
+from dedup.stores.address import Address, Kind, parse_address, redact
+from dedup.stores.cluster_client import ClusterClient
 
 # Without these a half-open connection is never noticed and holds its worker for ever.
 TIMEOUTS: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0, "health_check_interval": 5}
 
-
 # A foreign value may be binary, and a reason may hold what the file system made of a bad name: neither may raise.
 ENCODING: dict[str, Any] = {"decode_responses": True, "encoding_errors": "backslashreplace"}
 
-_LOGIN = re.compile(r"\A([A-Za-z+]*://)?(?:([^:/?#@]*):)?.*@", re.DOTALL)
-_QUERY_SECRET = re.compile(r"(?i)([?&][^=&]*pass[^=&]*=)[^&]*")
+__all__ = ["TIMEOUTS", "SentinelClient", "check_url", "connect", "redact"]
 
 
-def connect(url: str, **options: Any) -> redis.Redis:
-    """A client for `url` (``redis://``, ``rediss://``, ``unix://``). It connects on first use.
+class SentinelClient(redis.Redis):
+    """A client of the primary that Sentinels name. It also closes the connections to them."""
+
+    sentinels: Any
+
+    def close(self) -> None:
+        """Give back all connections. The client may be used again."""
+        super().close()
+        for one in self.sentinels.sentinels:
+            one.close()
+
+
+def connect(url: str, **options: Any) -> redis.Redis | ClusterClient:
+    """A client for `url` (see `dedup.stores.address`). It connects on first use.
 
     Args:
         url: with user and password where the server wants them.
-        options: for `redis.Redis.from_url`, over the defaults given here.
+        options: for the client's connections, over the defaults given here.
 
     Raises:
         InvalidSetting: the URL is malformed, or has an option that the client does not know.
     """
-    client: redis.Redis = made(redis.Redis, Retry, url, options)
+    address = parse_address(url)
+    with_retry = {"retry": retry_of(Retry), **options}
+    match address.kind:
+        case Kind.CLUSTER:
+            return cluster(address, with_retry)
+        case Kind.SENTINEL:
+            return sentinel(address, with_retry)
+    client: redis.Redis = made(redis.Redis, url, with_retry)
     return client
 
 
-def made(kind: Any, retry: Any, url: str, options: Mapping[str, Any]) -> Any:
-    """A client of that kind, blocking or asynchronous, each with its own `Retry`.
+def cluster(address: Address, options: Mapping[str, Any]) -> ClusterClient:
+    """A client of a Cluster."""
+    client = ClusterClient(address.hosts, node_options(redis.connection, address, options))
+    checked(client.node(address.hosts[0]), address.server_url())
+    return client
+
+
+def sentinel(address: Address, options: Mapping[str, Any]) -> SentinelClient:
+    """A client of the primary that Sentinels name."""
+    kwargs = node_options(redis.connection, address, options)
+    module: Any = redis.sentinel
+    sentinels = module.Sentinel(address.hosts, sentinel_kwargs=sentinel_options(address, kwargs))
+    client: SentinelClient = sentinels.master_for(address.service, SentinelClient, db=address.db, **kwargs)
+    client.sentinels = sentinels
+    checked(client, address.server_url())
+    return client
+
+
+def made(kind: Any, url: str, options: Mapping[str, Any]) -> Any:
+    """A client of one server, of that kind, blocking or asynchronous.
 
     Raises:
         InvalidSetting: as `connect`.
     """
-    check_url(url)
-    defaults = {"retry": retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 3), **ENCODING, **TIMEOUTS}
     try:
-        client = kind.from_url(url, **{**defaults, **options})
-        # An option that no connection takes would otherwise raise at the first use only.
+        return checked(kind.from_url(url, **{**ENCODING, **TIMEOUTS, **options}), url)
+    except (ValueError, TypeError, redis.RedisError) as error:
+        raise InvalidSetting("REDIS_URL", redact(url), str(error)) from None
+
+
+def checked(client: Any, url: str) -> Any:
+    """The client, if its connections take all their options: they would otherwise raise at the first use only.
+
+    Raises:
+        InvalidSetting: as `connect`.
+    """
+    try:
         client.connection_pool.connection_class(**client.get_connection_kwargs())
     except (ValueError, TypeError, redis.RedisError) as error:
         raise InvalidSetting("REDIS_URL", redact(url), str(error)) from None
     return client
+
+
+def node_options(module: Any, address: Address, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What connections to servers are made with, of `redis.connection` or its asynchronous twin: no host, no database.
+
+    Raises:
+        InvalidSetting: an option with a value that cannot be.
+    """
+    url = address.server_url()
+    try:
+        parsed = module.parse_url(url)
+    except ValueError as error:
+        raise InvalidSetting("REDIS_URL", redact(url), str(error)) from None
+    for name in ("host", "port", "db", "connection_class"):
+        parsed.pop(name, None)
+    return {**ENCODING, **TIMEOUTS, **({"ssl": True} if address.tls else {}), **parsed, **options}
+
+
+def sentinel_options(address: Address, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What connections to Sentinels are made with: their own login, and the servers' time-outs and TLS."""
+    shared = {name: value for name, value in kwargs.items() if name.startswith(("socket_", "ssl"))}
+    return shared | address.sentinel_login.kwargs
+
+
+def retry_of(retry: Any) -> Any:
+    """How often a command is sent again, of a client's own kind of `Retry`."""
+    return retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 3)
 
 
 def check_url(url: str) -> None:
@@ -63,24 +136,4 @@ def check_url(url: str) -> None:
     Raises:
         InvalidSetting: unknown scheme, no host, a port or database that is no number.
     """
-    remedy = f"write {' or '.join(_BEGINNINGS)}…, as in redis://localhost:6379/0"
-    try:
-        parts = urlsplit(url)
-        bad = not url.startswith(_BEGINNINGS) or (parts.scheme != "unix" and not parts.hostname)
-        port = parts.port
-    except ValueError:
-        bad, port = True, None
-        parts = urlsplit("")
-    database = parts.path.strip("/")
-    if bad or port == 0 or (parts.scheme != "unix" and database and not database.isdigit()):
-        raise InvalidSetting("REDIS_URL", redact(url), remedy)
-
-
-def redact(url: str) -> str:
-    """The URL without its password. It need not be well-formed: a password with a ``/`` in it splits wrongly."""
-    in_query = _QUERY_SECRET.search(url)
-    if in_query is not None and "@" in url[in_query.start() :]:
-        # Where the login ends can no longer be told.
-        return "***"
-    without_login = _LOGIN.sub(lambda login: f"{login[1] or ''}{login[2] or ''}:***@", url)
-    return _QUERY_SECRET.sub(r"\1***", without_login)
+    parse_address(url)

@@ -9,33 +9,41 @@ import redis
 
 from dedup.flows import run
 from dedup.ops import Op
-from dedup.stores.commands import SOURCE, decoded, running, running_many
+from dedup.stores.cluster_client import ClusterClient
+from dedup.stores.commands import SOURCE, decoded
+from dedup.stores.durability import Durability
+from dedup.stores.running import Running
 from dedup.stores.translate import translated
 
 R = TypeVar("R")
 
 
 class RedisStore:
-    """A store on a `redis.Redis` client, best one of `dedup.stores.connect`; it may decode responses or not.
+    """A store on a client, best one of `dedup.stores.connect`; it may decode responses or not.
 
     The client may resend a command whose reply was lost: every operation of `dedup.ops` answers its own token alike the
     second time.
+
+    Args:
+        client: of one server, of the primary behind Sentinels, or of a Cluster.
+        durability: what a write waits for.
     """
 
     source = SOURCE
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis | ClusterClient, durability: Durability | None = None) -> None:
         self._client = client
+        self._running = Running(client, isinstance(client, ClusterClient), durability)
 
     def run(self, op: Op[R]) -> R:
         """Run one operation: atomic, one round trip."""
         with translated():
-            return run(running(self._client, op))
+            return run(self._running.one(op))
 
     def run_many(self, ops: Sequence[Op[Any]]) -> list[Any]:
-        """Run operations in order, in one round trip."""
+        """Run operations in order, in one round trip to each server."""
         with translated():
-            return run(running_many(self._client, ops))
+            return run(self._running.many(ops))
 
     def get(self, key: str) -> str | None:
         """The stored text (``GET``)."""

@@ -20,8 +20,9 @@ _REMEDIES = {
     "BUSY": "a script blocks the server",
     "TRYAGAIN": "a Cluster slot is being moved",
     "CLUSTERDOWN": "the Cluster has lost slots",
+    "MOVED": "a Cluster slot is being moved",
 }
-_PASSING = {"LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN"}
+_PASSING = {"LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "MOVED"}
 _DENIED = {"NOAUTH", "WRONGPASS", "NOPERM"}
 _BY_TYPE: tuple[tuple[type[Exception], str], ...] = (
     (redis_errors.NoPermissionError, "NOPERM"),
@@ -33,7 +34,11 @@ _BY_TYPE: tuple[tuple[type[Exception], str], ...] = (
     (redis_errors.MasterDownError, "MASTERDOWN"),
     (redis_errors.ClusterDownError, "CLUSTERDOWN"),
     (redis_errors.TryAgainError, "TRYAGAIN"),
+    (redis_errors.AskError, "MOVED"),
+    (redis_errors.SlotNotCoveredError, "CLUSTERDOWN"),
 )
+# A Cluster of which no node answers is no connection error to redis-py.
+_AWAY = (redis_errors.ConnectionError, redis_errors.TimeoutError, redis_errors.RedisClusterException, OSError)
 # What a server writes for a code that the client has cut off, or that it never gave (from Redis 7.0 to Valkey 9).
 _BY_TEXT = (
     ("ACL failure in script", "NOPERM"),
@@ -49,7 +54,7 @@ def translate(error: Exception) -> StoreError:
     if code in _REMEDIES:
         kind = StoreUnavailable if code in _PASSING else StoreDenied if code in _DENIED else StoreRefused
         return kind(f"{code}: {_REMEDIES[code]}")
-    if isinstance(error, (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError)):
+    if isinstance(error, _AWAY):
         return StoreUnavailable(f"Redis is away: {type(error).__name__}: {error}")
     return StoreRefused(f"Redis refused: {type(error).__name__}: {error}")
 
