@@ -14,8 +14,8 @@ class Figure:
 
     Attributes:
         name: what is compared.
-        ours, theirs: medians, in `unit`.
-        goal: the ratio that was asked for.
+        ours, theirs: medians, in `unit`; `theirs` is 1 where the figure stands for itself.
+        goal: the ratio, or the figure, that was asked for; None where it is only told.
         smaller_is_better: whether the ratio has to stay below the goal, or reach it.
     """
 
@@ -23,8 +23,13 @@ class Figure:
     ours: float
     theirs: float
     unit: str
-    goal: float
+    goal: float | None
     smaller_is_better: bool = True
+
+    @classmethod
+    def absolute(cls, name: str, value: float, unit: str, goal: float | None, smaller_is_better: bool = True) -> Figure:
+        """A figure that is compared with nothing."""
+        return cls(name, value, 1.0, unit, goal, smaller_is_better)
 
     @property
     def ratio(self) -> float:
@@ -34,6 +39,8 @@ class Figure:
     @property
     def met(self) -> bool:
         """Whether the goal is met."""
+        if self.goal is None:
+            return True
         return self.ratio <= self.goal if self.smaller_is_better else self.ratio >= self.goal
 
 

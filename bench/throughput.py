@@ -113,4 +113,3 @@ def _drain(client: redis.Redis, task: object, calls: list[dict[str, str]], app: 
         finish.apply_async(kwargs={"gate": 0}, queue=queue, producer=producer)
     marks = [float(client.blpop(["bench:finished"], timeout=300)[1]) for _ in range(2)]
     return len(calls) / (marks[1] - marks[0])
-
