@@ -145,15 +145,27 @@ def canonical_json(fields: Any) -> bytes:
     """JSON with sorted keys and no white space, UTF-8. Moments are ISO-8601 in UTC with Z, decimals are strings.
 
     Raises:
-        InvalidSignal: something in it is no JSON, such as NaN or a naive datetime.
+        InvalidSignal: something in it is no JSON, such as NaN or a naive datetime; names its field.
     """
     try:
-        text = json.dumps(
-            fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain
-        )
+        text = _dumped(fields)
     except (TypeError, ValueError) as error:
-        raise InvalidSignal("signal", "(no JSON)", str(error)) from None
+        raise _no_json(fields, error) from None
     return text.encode()
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
+
+
+def _no_json(fields: Any, error: Exception) -> InvalidSignal:
+    for name, value in fields.items() if isinstance(fields, dict) else ():
+        try:
+            _dumped(value)
+        except (TypeError, ValueError) as cause:
+            remedy = cause.remedy if isinstance(cause, InvalidInput) else str(cause)
+            return InvalidSignal(f"signal.{name}", repr(value)[:MAX_SHOWN_CHARS], remedy)
+    return InvalidSignal("signal", "(no JSON)", str(error))
 
 
 def _plain(value: object) -> str:

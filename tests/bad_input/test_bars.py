@@ -11,7 +11,8 @@ import pytest
 
 from dedup.records import Record, State
 from tests.bad_input.feeds import REFUSED, SETTLED
-from tests.pipeline.deployment import Deployment, deploy
+from tests.pipeline.deploying import deploy
+from tests.pipeline.deployment import Deployment
 from tests.pipeline.feeds import candle_of
 
 WATCHLIST = """

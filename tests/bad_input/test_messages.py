@@ -17,8 +17,9 @@ from dedup.errors import (
     InvalidTimeframe,
 )
 from dedup.signals import signal_id
-from tests.pipeline.deployment import HOUR, ORIGIN, Deployment, deploy, watch
-from tests.pipeline.feeds import candle_of
+from tests.pipeline.deploying import deploy, watch
+from tests.pipeline.deployment import Deployment
+from tests.pipeline.feeds import HOUR, ORIGIN, candle_of
 
 START = "2025-01-04T09:00:00Z"
 CANDLE = {"instrument": "GOLD", "timeframe": "1h", "candle_start": START}

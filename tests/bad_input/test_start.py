@@ -11,8 +11,8 @@ import pytest
 from tasks.refusal import EX_CONFIG
 from tests.bad_input.starting import BEAT, WORKER, celery, run
 from tests.engines import Engine
-from tests.pipeline.deployment import HOUR, ORIGIN, deploy, watch
-from tests.pipeline.feeds import candle_of
+from tests.pipeline.deploying import deploy, watch
+from tests.pipeline.feeds import HOUR, ORIGIN, candle_of
 
 RIGHT, WRONG = "right-hunter2", "wrong-hunter2"
 

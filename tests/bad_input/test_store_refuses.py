@@ -12,8 +12,9 @@ from kombu.exceptions import OperationalError
 from dedup.signals import Signal, signal_id
 from tests.bad_input.troubles import TROUBLES, FullDisk, Trouble
 from tests.engines import DURABLE, Engine
-from tests.pipeline.deployment import HOUR, ORIGIN, Deployment, deploy, watch
-from tests.pipeline.feeds import candle_of
+from tests.pipeline.deploying import deploy, watch
+from tests.pipeline.deployment import Deployment
+from tests.pipeline.feeds import HOUR, ORIGIN, candle_of
 
 NAMES = [type(trouble).__name__ for trouble in TROUBLES]
 VISIBILITY_TIMEOUT_S = 8

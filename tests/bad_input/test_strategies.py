@@ -10,8 +10,9 @@ import pytest
 
 from dedup.records import Record, State
 from tests.bad_input.strategies import RUBBISH
-from tests.pipeline.deployment import HOUR, ORIGIN, Deployment, deploy, watch
-from tests.pipeline.feeds import candle_of
+from tests.pipeline.deploying import deploy, watch
+from tests.pipeline.deployment import Deployment
+from tests.pipeline.feeds import HOUR, ORIGIN, candle_of
 
 HERE = "tests.bad_input.strategies"
 
