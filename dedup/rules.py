@@ -114,5 +114,5 @@ class SignalRules:
         return Release(key, token, self.ttl_ms, int(retry_s * 1000), reason)
 
     def doubt(self, key: str, token: str, digest: str, reason: str, hold: bool, retry_s: float = 0) -> Doubt:
-        """Nobody knows whether it was posted."""
-        return Doubt(key, token, reason, self.held_ttl_ms if hold else self.ttl_ms, hold, int(retry_s * 1000), digest)
+        """Nobody knows whether it was posted. Kept as long as what is held: a doubt may meet a record that is."""
+        return Doubt(key, token, reason, self.held_ttl_ms, hold, int(retry_s * 1000), digest)
