@@ -127,6 +127,8 @@ def server(request: pytest.FixtureRequest) -> Iterator[Engine]:
     yield engine
 
 
+# Seconds by default; a soak with `--hypothesis-profile=long` takes many minutes.
+@pytest.mark.timeout(3600)
 @settings(max_examples=3 * settings.default.max_examples)
 @given(history=histories)
 def test_memory_equals_redis(server: Engine, history: list[Any]) -> None:
