@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.refusal import EX_CONFIG
-from tests.bad_input.starting import BEAT, WORKER, celery, run
+from tests.bad_input.starting import BEAT, CELERY, WORKER, celery, run
 from tests.engines import Engine
 from tests.pipeline.deploying import deploy, watch
 from tests.pipeline.feeds import HOUR, ORIGIN, candle_of
@@ -128,3 +128,23 @@ def test_redis_that_is_away_is_waited_for(tmp_path: Path) -> None:
         assert deployment.run(candle)["outcome"] == "evaluated"
         deployment.until(lambda: deployment.signal_outcome(candle) == "posted", "the signal")
         assert len(deployment.posts(candle)) == 1
+
+
+def test_secrets_are_in_no_log(tmp_path: Path) -> None:
+    """A worker that works with passwords and a signing secret writes none of them to its log, nor does `report`."""
+    signing = "whsec_" + "c2VjcmV0" * 4
+    with deploy(tmp_path, [watch("GOLD")], SIGNAL_API_SECRET=signing) as deployment:
+        with deployment.engine.client() as client:
+            client.config_set("requirepass", RIGHT)
+        for name in ("REDIS_URL", "CELERY_RESULT_BACKEND"):
+            deployment.env[name] = deployment.env[name].replace("redis://", f"redis://:{RIGHT}@")
+        deployment.env["SIGNAL_API_URL"] = deployment.env["SIGNAL_API_URL"].replace("http://", f"http://user:{WRONG}@")
+        deployment.feed("GOLD", [ORIGIN - HOUR, ORIGIN])
+        worker = deployment.worker(processes=1)
+        candle = candle_of("GOLD")
+        assert deployment.run(candle)["outcome"] == "evaluated"
+        deployment.until(lambda: deployment.signal_outcome(candle) == "posted", "the signal")
+        report = run(tmp_path, *CELERY, "report", **deployment.env)
+        said = worker.logs() + report.stdout + report.stderr
+    assert "beat_schedule" in report.stdout
+    assert not any(secret in said for secret in (RIGHT, WRONG, signing, signing.removeprefix("whsec_")))
