@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from dedup.options import DedupOptions
 from dedup.stores.circuit import Circuit
 from dedup.stores.connect import connect
+from dedup.stores.durability import Durability
 from dedup.stores.fallback import Fallback, FallbackStore
 from dedup.stores.local import DoneAnswers, LocalStore
 from dedup.stores.memory import MemoryStore
@@ -68,16 +69,17 @@ def make_stores(options: DedupOptions, local: Local | None = None) -> Stores:
     local = make_local(options) if local is None else local
     if not options.redis_enabled:
         return Stores(local.memory, local.memory, local.memory)
-    redis = RedisStore(connect(options.redis_url))
+    client = connect(options.redis_url)
+    redis, sure = RedisStore(client), RedisStore(client, Durability.parse(options.durability))
 
-    def store(policy: Fallback, done: DoneAnswers | None = None) -> Store:
-        falling = FallbackStore(redis, local.memory, local.circuit, policy)
+    def store(primary: Store, policy: Fallback, done: DoneAnswers | None = None) -> Store:
+        falling = FallbackStore(primary, local.memory, local.circuit, policy)
         return falling if done is None else LocalStore(falling, done)
 
     return Stores(
-        store(options.candle_fallback, local.candles_done),
-        store(options.signal_fallback, local.signals_done),
-        store(Fallback.REFUSE),
+        store(redis, options.candle_fallback, local.candles_done),
+        store(sure, options.signal_fallback, local.signals_done),
+        store(redis, Fallback.REFUSE),
     )
 
 

@@ -22,6 +22,7 @@ from dedup.http_outcome import shown_url
 from dedup.keys import check_prefix
 from dedup.rules import CandleRules, OnUnknown, SignalRules
 from dedup.stores.connect import check_url, redact
+from dedup.stores.durability import Durability
 from dedup.stores.fallback import Fallback
 
 E = TypeVar("E", bound=StrEnum)
@@ -35,7 +36,9 @@ class DedupOptions:
 
     Attributes:
         redis_enabled: False keeps all records in this process's memory: right for one process only.
-        redis_url: ``redis://``, ``rediss://`` or ``unix://``, with user and password where the server wants them.
+        redis_url: one server, the primary behind Sentinels, or a Cluster; `dedup.stores.address` lists the forms.
+        durability: what the record of a signal waits for: `server`, `aof` or `replicas:N`; see
+            `dedup.stores.durability`.
         key_prefix: separates deployments that share a server.
         candle_check_window_s: for how long after a candle's close a trigger counts as on time; a later one is worked as
             catch-up.
@@ -65,6 +68,7 @@ class DedupOptions:
 
     redis_enabled: bool = True
     redis_url: str = "redis://localhost:6379/0"
+    durability: str = "server"
     key_prefix: str = ""
     candle_check_window_s: float = 60.0
     candle_ttl_s: float = 3600.0
@@ -93,6 +97,7 @@ class DedupOptions:
         for name, least in (("max_failures", 1), ("memory_entries", 1), ("done_entries", 0)):
             _check_count(name, getattr(self, name), least)
         _check_prefix(self.key_prefix)
+        Durability.parse(self.durability, "durability")
         if self.redis_enabled:
             check_url(self.redis_url)
         if self.http_deadline_s >= self.publish_lease_s:

@@ -13,6 +13,7 @@ from dedup.backend import Local, make_local, shared_local
 from dedup.options import DedupOptions
 from dedup.stores.async_memory import AsyncMemoryStore
 from dedup.stores.async_redis import AsyncRedisStore, connect
+from dedup.stores.durability import Durability
 from dedup.stores.fallback import AsyncFallbackStore, Fallback
 from dedup.stores.local import AsyncLocalStore, DoneAnswers
 from dedup.stores.protocol import AsyncStore
@@ -37,16 +38,17 @@ def make_stores(options: DedupOptions, local: Local | None = None) -> Stores:
     if not options.redis_enabled:
         memory = AsyncMemoryStore(local.memory)
         return Stores(memory, memory, memory)
-    redis = AsyncRedisStore(connect(options.redis_url))
+    client = connect(options.redis_url)
+    redis, sure = AsyncRedisStore(client), AsyncRedisStore(client, Durability.parse(options.durability))
 
-    def store(policy: Fallback, done: DoneAnswers | None = None) -> AsyncStore:
-        falling = AsyncFallbackStore(redis, local.memory, local.circuit, policy)
+    def store(primary: AsyncStore, policy: Fallback, done: DoneAnswers | None = None) -> AsyncStore:
+        falling = AsyncFallbackStore(primary, local.memory, local.circuit, policy)
         return falling if done is None else AsyncLocalStore(falling, done)
 
     return Stores(
-        store(options.candle_fallback, local.candles_done),
-        store(options.signal_fallback, local.signals_done),
-        store(Fallback.REFUSE),
+        store(redis, options.candle_fallback, local.candles_done),
+        store(sure, options.signal_fallback, local.signals_done),
+        store(redis, Fallback.REFUSE),
     )
 
 

@@ -45,18 +45,18 @@ class Durability:
     timeout_ms: int = TIMEOUT_MS
 
     @classmethod
-    def parse(cls, text: str, timeout_ms: int = TIMEOUT_MS) -> Durability:
+    def parse(cls, text: str, what: str = "DEDUP_DURABILITY") -> Durability:
         """Read ``server``, ``aof`` or ``replicas:N``.
 
         Raises:
-            InvalidSetting: anything else.
+            InvalidSetting: anything else; `what` names the setting.
         """
         replicas = _REPLICAS.fullmatch(text)
         if replicas:
-            return cls(Level.REPLICAS, int(replicas[1]), timeout_ms)
+            return cls(Level.REPLICAS, int(replicas[1]))
         if text not in (Level.SERVER, Level.AOF):
-            raise InvalidSetting("DEDUP_DURABILITY", text, "write server, aof or replicas:N, as in replicas:1")
-        return cls(Level(text), 0, timeout_ms)
+            raise InvalidSetting(what, text, "write server, aof or replicas:N, as in replicas:1")
+        return cls(Level(text))
 
     def __str__(self) -> str:
         return f"{self.level}:{self.replicas}" if self.level is Level.REPLICAS else self.level.value
