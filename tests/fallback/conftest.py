@@ -55,6 +55,7 @@ class Outage:
     """A process beside a server that comes and goes: one memory, one circuit, and the time that the test lets pass.
 
     Attributes:
+        patience_s: how long a call waits for a server that says nothing.
         clock: the circuit's.
         memory: what is kept while the server is away.
         circuit: what every store made here shares.
@@ -62,6 +63,7 @@ class Outage:
 
     awaited: bool
     url: str
+    patience_s: float = 10.0
     clock: SetClock = field(default_factory=SetClock)
     made: list[Any] = field(default_factory=list)
 
@@ -72,13 +74,13 @@ class Outage:
 
     def store(self, policy: Fallback = Fallback.MEMORY) -> Store:
         """A store of this process; the awaited flavour is driven call by call."""
-        quick = {"socket_timeout": 0.3, "socket_connect_timeout": 0.3}
+        patience = {"socket_timeout": self.patience_s, "socket_connect_timeout": self.patience_s}
         if self.awaited:
-            client = dedup_aio.connect(self.url, retry=AsyncRetry(NoBackoff(), 0), **quick)
+            client = dedup_aio.connect(self.url, retry=AsyncRetry(NoBackoff(), 0), **patience)
             falling = dedup_aio.FallbackStore(dedup_aio.RedisStore(client), self.memory, self.circuit, policy)
             self.made.append(Driven(falling))
         else:
-            primary = RedisStore(connect(self.url, retry=Retry(NoBackoff(), 0), **quick))
+            primary = RedisStore(connect(self.url, retry=Retry(NoBackoff(), 0), **patience))
             self.made.append(FallbackStore(primary, self.memory, self.circuit, policy))
         store: Store = self.made[-1]
         return store

@@ -44,6 +44,7 @@ STATES: dict[str, list[Op[Any]]] = {
     "unknown": [claim("a", effect=True), doubt("a")],
     "held": HELD,
     "done": DONE,
+    "posted": [complete("a", "posted", reason="201 Created")],
 }
 """The ways to each state of a record."""
 

@@ -85,6 +85,7 @@ def test_stores_of_one_circuit_share_its_knowledge(gone: Outage) -> None:
 def test_outage_costs_one_connection_attempt(beside: Callable[[str], Outage], black_hole: BlackHole) -> None:
     """A server that takes connections and never answers is waited for once in a while, not by every call."""
     silent = beside(black_hole.url)
+    silent.patience_s = 0.3
     store = silent.store()
     for number in range(200):
         assert store.run(claim(f"candle:{number}")).source == "memory"
@@ -170,6 +171,7 @@ def test_refusal_is_no_outage(outage: Outage, server: Server) -> None:
 
 def test_frozen_server_is_an_outage(outage: Outage, server: Server) -> None:
     """A server that stops answering in mid-connection is away until it goes on."""
+    outage.patience_s = 0.3
     store = outage.store()
     assert store.run(claim()).source == "redis"
     server.freeze()
