@@ -15,7 +15,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from dedup.celery.kept import Kept, pack, unpack
 from dedup.celery.once import DONE, GIVEN_UP, REPLACED, Once
 from dedup.errors import StoreError, TaskBusy, TaskDuplicate, TaskGivenUp, TaskHeld, TryAgain
-from dedup.ops import Answer, Claimed, Op
+from dedup.ops import Answer, Claimed, Op, Peek
 from dedup.records import Record
 from dedup.rules import new_token
 from dedup.stores.protocol import Store
@@ -30,6 +30,9 @@ WAITS = "dedup_waits"
 
 SETTLE_WAITS_S = (0.1, 0.5, 2.0)
 """Waits between tries to write down that work was done."""
+
+HANDING_ON_S = 5.0
+"""How long a delivery that has done its work may take to send its callbacks and to store its result."""
 
 _CONTROL = (Retry, Ignore, Reject)
 _REASON_CHARS = 200
@@ -187,13 +190,28 @@ class Delivery:
         if record.outcome == REPLACED or self._has_ended():
             log.info("%s: delivered again after its end", self._key)
             raise Ignore
-        # Its worker died between the work and what follows it: the result goes on to where it was bound for.
-        if not kept.has_result and (request.chain or request.callbacks or request.chord):
+        if request.chain or request.callbacks or request.chord:
+            return self._hand_on(record, kept)
+        log.info("%s: delivered again, ends with its first result", self._key)
+        return kept.result
+
+    def _hand_on(self, record: Record, kept: Kept) -> Any:
+        """Its worker died between the work and what follows it, or is still at that."""
+        if not self._request.is_eager and self._is_fresh(record):
+            self._come_back(f"{self._key}: delivered again, and just done")
+        if not kept.has_result:
             raise TaskDuplicate(
                 f"{self._key}: done before, but its result was not kept and cannot be handed on: raise max_result_bytes"
             )
-        log.info("%s: delivered again, ends with its first result", self._key)
+        log.info("%s: delivered again, its first result is handed on", self._key)
         return kept.result
+
+    def _is_fresh(self, record: Record) -> bool:
+        try:
+            now_ms = self._store.run(Peek(self._key)).now_ms
+        except StoreError:
+            return True
+        return now_ms - record.at_ms < HANDING_ON_S * 1000
 
     def _has_ended(self) -> bool:
         """Whether its result is stored, which Celery does last: then its callbacks are on their way."""

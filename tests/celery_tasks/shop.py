@@ -112,7 +112,7 @@ RULES: Mapping[str, dict[str, Any]] = {
     "stubborn": {"once": Once(key="{name}", lease_s=3, **QUICK), "time_limit": 1},
     "soft": {"once": Once(key="{name}"), "soft_time_limit": 0.5, "time_limit": 30},
     "auto": {"once": Once(key="{name}"), "autoretry_for": (OSError,), "default_retry_delay": 0},
-    "deadly": {"once": Once(key="{name}", max_failures=2)},
+    "deadly": {"once": Once(key="{name}", max_failures=1)},
     "pay": {"once": Once(key="{name}", effect=True, **QUICK)},
     "resume": {"once": Once(key="{name}", effect=True, resume=True, **QUICK)},
     "reckless": {"once": Once(key="{name}", on_outage="run")},
@@ -127,14 +127,18 @@ def make_app(broker_url: str, store_url: str) -> Celery:
     host = broker_url.rpartition("/")[0]
     app = Celery("shop", broker=f"{host}/0", backend=f"{host}/1", set_as_current=False)
     app.conf.update(
-        broker_transport_options={"visibility_timeout": 3, "unacked_restore_interval": 1},
+        broker_transport_options={
+            "visibility_timeout": 3,
+            "unacked_restore_interval": 1,
+            "unacked_restore_throttle": 1,
+        },
         worker_prefetch_multiplier=1,
         worker_lost_wait=0.2,
         broker_connection_retry_on_startup=True,
         task_default_queue="shop",
         beat_max_loop_interval=0.1,
     )
-    evidence = redis.Redis.from_url(f"{host}/2", decode_responses=True)
+    evidence = redis.Redis.from_url(f"{host}/2", decode_responses=True, socket_timeout=None)
     base = type("Base", (ShopTask,), {"store": RedisStore(connect(store_url)), "evidence": evidence})
     for rule, options in RULES.items():
         app.task(bind=True, base=base, shared=False, name=f"shop.{rule}", **options)(work)

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from celery import Celery
-from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery import Celery, Signature
+from celery.app.task import Context
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
+from kombu.exceptions import OperationalError
 
-from dedup import MemoryStore, StoreUnavailable
+from dedup import MemoryStore, StoreUnavailable, close_caches, configure
 from dedup.celery import Once, OnceTask, TaskBusy, TaskDuplicate, TaskGivenUp, TaskHeld
+from dedup.celery.delivery import TOKEN, token_of
+from dedup.celery.request import OnceRequest
 from dedup.errors import InvalidSetting
 from dedup.ops import Claim
 from dedup.records import State
+from tests.engines import Engine
 
 Make = Callable[..., Any]
 
@@ -26,8 +34,10 @@ class Failing(MemoryStore):
         super().__init__()
         self.away = away
         self.tried = 0
+        self.asked: list[str] = []
 
     def run(self, op: Any) -> Any:
+        self.asked.append(op.script)
         if self.away in ("", op.script):
             self.tried += 1
             raise StoreUnavailable("away")
@@ -38,6 +48,8 @@ class Failing(MemoryStore):
 def app() -> Iterator[Celery]:
     """An app that never connects."""
     with Celery("here", set_as_current=False, broker="memory://", backend="cache+memory://") as found:
+        # All apps of a process share the broker in memory.
+        found.conf.task_default_queue = uuid4().hex
         yield found
 
 
@@ -379,21 +391,99 @@ def test_store_that_goes_away_under_the_work_does_not_fail_it(
     assert "could not be written down" in caplog.text
 
 
-def test_lease_is_checked_against_the_limit_of_the_delivery(make: Make) -> None:
-    """A time limit that is sent with one delivery, and outlasts the lease, is refused before the work."""
-    task = make(lambda order: "shipped", rules={"lease_s": 60})
-    task.request_stack.push(_sent_with(task, time_limit=100))
+@contextmanager
+def delivered(task: Any, **request: Any) -> Iterator[None]:
+    """A call of the task is a delivery to a worker, with the argument 1."""
+    own = {"id": "one", "called_directly": False, "args": (1,), "kwargs": {}, "delivery_info": {}}
+    task.request_stack.push(Context({**own, **request}))
     try:
-        with pytest.raises(InvalidSetting, match="time_limit = 100"):
-            task(1)
+        yield
     finally:
         task.request_stack.pop()
 
 
-def _sent_with(task: Any, time_limit: float) -> Any:
-    from celery.app.task import Context
+def test_lease_is_checked_against_the_limit_of_the_delivery(make: Make) -> None:
+    """A time limit that is sent with one delivery, and outlasts the lease, is refused before the work."""
+    task = make(lambda order: "shipped", rules={"lease_s": 60})
+    with delivered(task, timelimit=[100, None]), pytest.raises(InvalidSetting, match="time_limit = 100"):
+        task(1)
+    assert state(task) is None
 
-    return Context({"id": "one", "called_directly": False, "timelimit": [time_limit, None], "args": (1,), "kwargs": {}})
+
+def test_waiting_message_is_the_same_message(app: Celery, make: Make) -> None:
+    """What comes back later is the message as it was: id, retries, expiry, chain, headers of its own; and no token."""
+    task = make(lambda order: "shipped")
+    claimed_elsewhere(task)
+    behind = [dict(app.signature("after"))]
+    sent = {"retries": 2, "expires": "2099-01-01T00:00:00+00:00", "chain": behind, "trace": "abc", "root_id": "root"}
+    with delivered(task, properties={TOKEN: "mine"}, **sent), pytest.raises(Retry, match="busy"):
+        task(1)
+    with app.connection_for_read() as connection, closing(connection.SimpleQueue(app.conf.task_default_queue)) as queue:
+        message = queue.get(timeout=5)
+        message.ack()
+    headers, (args, _, embed) = message.headers, message.payload
+    assert (headers["id"], headers["root_id"], headers["retries"], args) == ("one", "root", 2, [1])
+    assert headers["expires"].startswith("2099-01-01")
+    assert (headers["trace"], headers["dedup_waits"]) == ("abc", 1)
+    assert [step["task"] for step in embed["chain"]] == ["after"]
+    assert datetime.fromisoformat(headers["eta"]) > datetime.now(UTC)
+    assert TOKEN not in headers and TOKEN not in message.properties
+
+
+@pytest.mark.parametrize(("late", "ends"), [(True, Reject), (False, OperationalError)])
+def test_message_that_cannot_be_sent_again_is_not_dropped(
+    make: Make, monkeypatch: pytest.MonkeyPatch, late: bool, ends: type[Exception]
+) -> None:
+    """Where the broker takes no message, the one at hand goes back to it; or fails, where it was acknowledged."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OperationalError
+
+    task = make(lambda order: "shipped", acks_late=late)
+    claimed_elsewhere(task)
+    monkeypatch.setattr(Signature, "apply_async", refuse)
+    with delivered(task), pytest.raises(ends) as ended:
+        task(1)
+    assert getattr(ended.value, "requeue", True) is True
+
+
+def test_each_delivery_has_a_token_of_its_own(app: Celery, make: Make) -> None:
+    """A message that is delivered twice gets two tokens, whatever its sender says: none is let in as the other."""
+    task = make(lambda order: "shipped")
+    with app.connection_for_write() as connection:
+        task.apply_async((1,), headers={TOKEN: "forged"}, connection=connection)
+    with app.connection_for_read() as connection, closing(connection.SimpleQueue(app.conf.task_default_queue)) as queue:
+        message = queue.get(timeout=5)
+        message.ack()
+    tokens = [token_of(Context(OnceRequest(message, app=app, task=task, **more).request_dict)) for more in ({}, {}, {})]
+    assert len({*tokens, "forged"}) == 4
+
+
+def test_delivery_costs_two_round_trips(make: Make) -> None:
+    """A claim and a settlement are all that the store is asked for; a duplicate costs the claim."""
+    store = Failing("none")
+    task = make(lambda order: "shipped", store=store)
+    task.apply((1,))
+    assert store.asked == ["claim", "complete"]
+    task.apply((1,))
+    assert store.asked == ["claim", "complete", "claim"]
+
+
+def test_library_is_configured_once_for_all(empty_valkey: Engine, app: Celery) -> None:
+    """Without a store of its own a task keeps its records where `dedup.configure` says, under its prefix."""
+
+    @app.task(base=OnceTask, name="configured", shared=False)
+    def configured_task(order: int) -> int:
+        return order
+
+    configure(redis_url=empty_valkey.url, key_prefix="shop:")
+    try:
+        assert configured_task.apply((1,)).get() == 1
+        with empty_valkey.client() as client:
+            assert client.keys("*") == ["shop:task:configured:order=1"]
+    finally:
+        close_caches()
+        configure()
 
 
 def test_overrun_is_said_aloud(make: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
