@@ -30,7 +30,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     """Celery's settings for ours; `docs/design.md` gives the reason of each."""
     backend = settings.celery_result_backend
     return {
-        "broker_url": settings.broker_url,
+        "broker_url": settings.broker.url,
+        "broker_use_ssl": settings.broker.tls or False,
         "broker_transport_options": broker_options(settings),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
@@ -66,7 +67,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
 
 def broker_options(settings: Settings) -> dict[str, Any]:
     """Options of kombu's transport: Redis' own where the broker is Redis."""
-    if not settings.broker_url.startswith(("redis", "rediss", "sentinel")):
+    broker = settings.broker
+    if not broker.is_redis:
         return {}
     return {
         "visibility_timeout": settings.visibility_timeout,
@@ -78,6 +80,7 @@ def broker_options(settings: Settings) -> dict[str, Any]:
         "health_check_interval": 5,
         "max_connections": 40,
         "global_keyprefix": settings.key_prefix,
+        **broker.options,
     }
 
 

@@ -10,7 +10,6 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -19,14 +18,14 @@ from dedup.errors import InvalidInput, InvalidSetting
 from dedup.keys import check_prefix
 from dedup.options import DedupOptions
 from dedup.rules import CandleRules, OnUnknown, SignalRules
-from dedup.stores.connect import check_url, redact
+from dedup.stores.connect import check_url
+from dedup.stores.durability import Durability
 from dedup.stores.fallback import Fallback
 from dedup.timeframe import Timeframe
+from tasks.broker import Broker, broker_of
 from tasks.clock import Clock
 
 _WITH_ZONE = "give a time with its zone, as in 2025-01-01T00:00:00Z"
-
-BROKER_SCHEMES = ("redis", "rediss", "sentinel", "amqp", "amqps", "pyamqp")
 
 MEMORY_ENTRIES = 100_000
 """Records kept in memory: an outage's candles, or all there are where `REDIS_ENABLED` is false."""
@@ -57,6 +56,7 @@ class Settings(BaseSettings):
 
     redis_enabled: bool = True
     redis_url: SecretStr = SecretStr("redis://localhost:6379/0")
+    dedup_durability: str = "server"
     celery_broker_url: SecretStr | None = None
     celery_result_backend: SecretStr | None = None
     key_prefix: str = ""
@@ -116,6 +116,15 @@ class Settings(BaseSettings):
         return (self.celery_broker_url or self.redis_url).get_secret_value()
 
     @property
+    def broker(self) -> Broker:
+        """The broker in kombu's words.
+
+        Raises:
+            InvalidSetting: its URL is none of a broker.
+        """
+        return broker_of(self.broker_url, "REDIS_URL" if self.celery_broker_url is None else "CELERY_BROKER_URL")
+
+    @property
     def longest_wait_s(self) -> float:
         """The longest wait for which a message is sent with a countdown.
 
@@ -131,6 +140,7 @@ class Settings(BaseSettings):
         return DedupOptions(
             redis_enabled=self.redis_enabled,
             redis_url=self.redis_url.get_secret_value(),
+            durability=self.dedup_durability,
             key_prefix=self.key_prefix,
             signal_fallback=self.signal_fallback,
             memory_entries=MEMORY_ENTRIES,
@@ -212,7 +222,8 @@ def check_settings(settings: Settings) -> None:
     """
     if settings.redis_enabled:
         check_url(settings.redis_url.get_secret_value())
-    _check_broker(settings)
+    Durability.parse(settings.dedup_durability)
+    _ = settings.broker
     _check_span(settings)
     _in_order(settings, "http_deadline", "publish_time_limit", "an attempt ends before its task is killed")
     _in_order(settings, "publish_time_limit", "publish_lease", "a task is killed before its claim may be taken over")
@@ -251,20 +262,6 @@ def _in_order(settings: Settings, lower: str, upper: str, why: str) -> None:
 def _below(lower: str, lower_s: float, upper: str, upper_s: float, why: str) -> None:
     if lower_s >= upper_s:
         raise InvalidSetting(lower, f"{lower_s:g}", f"must be below {upper} = {upper_s:g}: {why}")
-
-
-def _check_broker(settings: Settings) -> None:
-    url = settings.broker_url
-    try:
-        parts = urlsplit(url.split(";", maxsplit=1)[0])
-        good = parts.scheme in BROKER_SCHEMES and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good:
-        offered = ", ".join(f"{scheme}://" for scheme in BROKER_SCHEMES)
-        name = "REDIS_URL" if settings.celery_broker_url is None else "CELERY_BROKER_URL"
-        also = " in it or in CELERY_BROKER_URL" if settings.celery_broker_url is None else ""
-        raise InvalidSetting(name, redact(url), f"is no broker: write one of {offered} with a host{also}")
 
 
 def _ms(seconds: float) -> int:
