@@ -19,6 +19,7 @@ from dedup.ops import Complete, Peek, Peeked
 from dedup.records import Record, State
 from dedup.rules import CandleRules, SignalRules
 from dedup.signals import canonical_json
+from dedup.stores.local import AsyncLocalStore, LocalStats, LocalStore
 from dedup.stores.protocol import AsyncStore, Store
 from dedup.timeframe import Timeframe
 
@@ -68,6 +69,11 @@ class BaseCache(Generic[S]):
     def source(self) -> str:
         """Where answers come from: `redis`, or `memory` (while Redis is away, or where it is not used)."""
         return self.store.source
+
+    @property
+    def local_stats(self) -> LocalStats | None:
+        """How the local memory of what is DONE did in this process; None where nothing is remembered."""
+        return self.store.answers.stats() if isinstance(self.store, (LocalStore, AsyncLocalStore)) else None
 
     def _ms(self, ttl_s: float | None) -> int:
         if ttl_s is None:

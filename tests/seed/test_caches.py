@@ -135,6 +135,15 @@ async def test_deleted_record_may_be_worked_again(cache: Any) -> None:
     assert (await told(cache.claim(KEY, "b"))).answer == "acquired"
 
 
+async def test_hit_rate_is_told(cache: Any) -> None:
+    """The cache tells how many claims were answered without a round trip, and a bare store has nothing to tell."""
+    await told(cache.complete(KEY, "a", "evaluated"))
+    for key in (KEY, KEY, "candle:other"):
+        await told(cache.claim(key, "b"))
+    assert (cache.local_stats.hits, cache.local_stats.misses) == (2, 1)
+    assert dedup.CandleCache(MemoryStore()).local_stats is None
+
+
 async def test_memory_of_signals_begins_when_their_cache_is_got(signal_cache: Any, engine: Engine) -> None:
     """Getting the signals' cache lets the store's memory begin, and it goes on after that."""
     since = json.loads(engine.client().get("dedup:since"))["since"]
