@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 from dedup.backend import Local, make_local, shared_local
 from dedup.options import DedupOptions
@@ -52,11 +51,14 @@ def make_stores(options: DedupOptions, local: Local | None = None) -> Stores:
     )
 
 
-_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[DedupOptions, Stores]] = WeakKeyDictionary()
+_by_loop: dict[asyncio.AbstractEventLoop, dict[DedupOptions, Stores]] = {}
 
 
 def shared_stores(options: DedupOptions) -> Stores:
     """The running loop's stores for these options."""
+    # Connections hold their loop, so a loop that ended would be kept for ever by a program that closes nothing.
+    for ended in [loop for loop in _by_loop if loop.is_closed()]:
+        del _by_loop[ended]
     made = _by_loop.setdefault(asyncio.get_running_loop(), {})
     if options not in made:
         made[options] = make_stores(options, shared_local(options))

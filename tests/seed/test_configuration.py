@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 
 import dedup
+import dedup.aio
 from dedup import DedupOptions, InvalidSetting
+from dedup.aio import backend as aio_backend
 from tests.engines import Engine, free_port
 from tests.seed.flavours import Flavour, told
 
@@ -160,3 +163,25 @@ async def test_unreachable_redis_is_a_warning(
     assert cache.source == "memory"
     await told(cache.set(KEY, "processed"))
     assert await told(cache.exists(KEY))
+
+
+@pytest.mark.parametrize("redis_enabled", [True, False])
+def test_event_loops_may_follow_each_other(engine: Engine, redis_enabled: bool) -> None:
+    """A program that runs one event loop after another claims a candle once, in memory too."""
+    dedup.configure(dedup.configured(), redis_enabled=redis_enabled)
+
+    async def answer() -> str:
+        cache = await dedup.aio.get_candle_cache()
+        claimed = await cache.claim(KEY, dedup.new_token())
+        await dedup.aio.close_caches()
+        return claimed.answer.value
+
+    assert [asyncio.run(answer()) for _ in range(3)] == ["acquired", "busy", "busy"]
+
+
+def test_ended_event_loops_are_not_kept(process: None) -> None:
+    """A program that closes nothing does not keep the loops that ended."""
+    dedup.configure(redis_enabled=False)
+    for _ in range(3):
+        asyncio.run(dedup.aio.get_candle_cache())
+    assert len(aio_backend._by_loop) == 1
