@@ -62,8 +62,11 @@ class ReadOnly(Trouble):
     told = "READONLY: this is a read-only replica: point REDIS_URL at the primary, or use Sentinel"
 
     def begin(self, engine: Engine) -> None:
-        """A replica of nobody, so that it keeps what it has."""
+        """A replica of nobody, so that it keeps what it has. The mark vouches for that: after a time as a replica the
+        guard would take it for forgetful, and hold the signal.
+        """
         with engine.client() as client:
+            client.set("dedup:since", 1)
             client.replicaof("127.0.0.1", "1")
 
     def end(self, engine: Engine) -> None:
