@@ -23,12 +23,33 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
-RESTARTED = "the server was restarted and had not kept every acknowledged write on its disk (appendfsync always)"
-TAKEN_OVER = "another server took over (failover), and may not have all that the one before it acknowledged"
-DEMOTED = "the server was a replica for a while, and may not have all that was acknowledged then"
-EVICTED = "the server has evicted keys (maxmemory): set maxmemory-policy noeviction"
-MISSING = "there was no mark: everything was deleted, or this is the first start"
+
+class Why(StrEnum):
+    """Why a memory began when it did."""
+
+    UNKNOWN = ""
+    MISSING = "missing"
+    RESTARTED = "restarted"
+    TAKEN_OVER = "taken_over"
+    DEMOTED = "demoted"
+    EVICTED = "evicted"
+
+    @property
+    def in_words(self) -> str:
+        """For a log or a reason."""
+        return _IN_WORDS[self]
+
+
+_IN_WORDS = {
+    Why.UNKNOWN: "nobody noted why",
+    Why.MISSING: "there was no mark: everything was deleted, or this is the first start",
+    Why.RESTARTED: "the server was restarted and had not every acknowledged write on its disk (appendfsync always)",
+    Why.TAKEN_OVER: "another server took over (failover) and may not have all that the one before it acknowledged",
+    Why.DEMOTED: "the server was a replica for a while and may not have all that was acknowledged then",
+    Why.EVICTED: "the server has evicted keys (maxmemory): set maxmemory-policy noeviction",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +83,7 @@ class Mark:
             which a person may write to vouch for the data.
         keeps: every write that it acknowledges is on its disk by then.
         replicated: it had replicas, one of which may take over.
-        why: the memory began then.
+        why: the memory began then, where anybody noticed.
     """
 
     since_ms: int
@@ -71,7 +92,7 @@ class Mark:
     evicted: int = 0
     keeps: bool = False
     replicated: bool = False
-    why: str = ""
+    why: Why = Why.UNKNOWN
 
     def dumps(self) -> str:
         """As it is stored: a plain number where no process is named."""
@@ -96,7 +117,7 @@ class Mark:
                 int(found["evicted"]),
                 bool(found.get("keeps")),
                 bool(found.get("replicated")),
-                str(found.get("why", "")),
+                Why(found.get("why", "")),
             )
         except (ValueError, TypeError, KeyError, AttributeError):
             return None
@@ -123,26 +144,26 @@ def looked_at(
         keeps=keeps if keeps is not None else same and mark.keeps,
         replicated=mark.replicated or server.replicas > 0,
     )
-    why = _why_anew(mark, server, neighbours) if mark.run else ""
+    why = _why_anew(mark, server, neighbours) if mark.run else Why.UNKNOWN
     if not why:
         return seen
     # A process that has evicted nothing knows all that it was told since its start.
     # It counts full seconds, and began up to one of them later.
     started_ms = now_ms - 1000 * max(server.up_s - 1, 0)
-    since_ms = min(now_ms, max(mark.since_ms, started_ms)) if why == RESTARTED and not server.evicted else now_ms
+    since_ms = min(now_ms, max(mark.since_ms, started_ms)) if why is Why.RESTARTED and not server.evicted else now_ms
     return replace(seen, since_ms=since_ms, replicated=server.replicas > 0, why=why)
 
 
-def _why_anew(mark: Mark, server: Server, neighbours: Collection[Server]) -> str:
+def _why_anew(mark: Mark, server: Server, neighbours: Collection[Server]) -> Why:
     if mark.run == server.run:
         if mark.replid != server.replid and server.promoted:
-            return DEMOTED
-        return EVICTED if mark.evicted != server.evicted else ""
+            return Why.DEMOTED
+        return Why.EVICTED if mark.evicted != server.evicted else Why.UNKNOWN
     moved_here = any(
         (mark.run, mark.replid, mark.evicted) == (other.run, other.replid, other.evicted) for other in neighbours
     )
     if not moved_here and (server.promoted or mark.replicated):
-        return TAKEN_OVER
+        return Why.TAKEN_OVER
     if not moved_here and not mark.keeps:
-        return RESTARTED
-    return EVICTED if server.evicted else ""
+        return Why.RESTARTED
+    return Why.EVICTED if server.evicted else Why.UNKNOWN

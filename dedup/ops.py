@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from dedup.amnesia import Mark, Server
+from dedup.amnesia import Mark, Server, Why
 from dedup.records import Record, State
 
 R_co = TypeVar("R_co", covariant=True)
@@ -100,7 +100,7 @@ class Began:
         now_ms: the store's clock; 0 where it does not say.
         mark: as it stands; `text` is how it is stored.
         server: the process that answered; None where it does not say.
-        why: the memory began anew.
+        why: the memory began then.
     """
 
     since_ms: int
@@ -110,7 +110,7 @@ class Began:
     mark: Mark | None = None
     text: str = ""
     server: Server | None = None
-    why: str = ""
+    why: Why = Why.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,9 @@ class Claim:
     def parse(self, reply: Sequence[Any], source: str) -> Claimed:
         """``{answer, left_ms, record}``."""
         answer, left_ms, record = reply
-        return Claimed(Answer(answer), Record.loads(record), int(left_ms), source)
+        # In memory the record comes as it is.
+        found = record if isinstance(record, Record) else Record.loads(record)
+        return Claimed(Answer(answer), found, int(left_ms), source)
 
 
 def _quoted(text: str) -> str:
@@ -188,9 +190,9 @@ def _quoted(text: str) -> str:
     return f'"{text}"' if text.isalnum() else json.dumps(text, ensure_ascii=False)
 
 
-def _loaded(text: str | None) -> Record | None:
+def _loaded(text: str | Record | None) -> Record | None:
     # An empty text is a foreign value, not an absent one.
-    return None if text is None else Record.loads(text)
+    return text if text is None or isinstance(text, Record) else Record.loads(text)
 
 
 def _parse_settled(reply: Sequence[Any], source: str) -> Settled:

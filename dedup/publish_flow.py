@@ -132,7 +132,7 @@ def publishing(job: Publication, rules: SignalRules, token: str, since_key: str,
     if claimed.answer is not Answer.ACQUIRED:
         return _not_acquired(claimed)
     # Whatever the attempt: a command that was delayed past the forgetting may have begun a record anew.
-    forgot = _why_forgotten(began) if forgotten(began, job.closed_at_ms) else ""
+    forgot = _why_forgotten(began) if forgotten(began, job.closed_at_ms, around.now_ms()) else ""
     attempt = _Attempt(job, rules, token, claimed, around, started_ms, forgot)
     if forgot and rules.on_unknown is not OnUnknown.RESEND:
         return (yield from attempt.recover_forgotten())
@@ -143,13 +143,26 @@ def publishing(job: Publication, rules: SignalRules, token: str, since_key: str,
     return (yield from attempt.send())
 
 
-def forgotten(began: Began, closed_at_ms: int | None) -> bool:
-    """Whether the store may have forgotten a signal of a candle that closed then: its memory began later."""
-    return closed_at_ms is not None and (began.just_now or began.since_ms > closed_at_ms)
+def forgotten(began: Began, closed_at_ms: int | None, now_ms: int) -> bool:
+    """Whether the store may have forgotten a signal of a candle that closed then: its memory began later.
+
+    Args:
+        began: when, by the store's clock.
+        closed_at_ms: by the wall clock; None is never forgotten.
+        now_ms: the wall clock, not before the reply.
+    """
+    if closed_at_ms is None:
+        return False
+    # By the store's clock, which need not agree with this machine's. What the reply took makes it earlier: safe.
+    ahead_ms = began.now_ms - now_ms if began.now_ms else 0
+    return began.just_now or began.since_ms > closed_at_ms + ahead_ms
 
 
 def _why_forgotten(began: Began) -> str:
-    return f"the store's memory began at {began.since_ms} ms, after its candle closed: it may have been posted before"
+    why = f" ({began.why.in_words})" if began.why else ""
+    return (
+        f"the store's memory began at {began.since_ms} ms, after its candle closed{why}: it may have been posted before"
+    )
 
 
 def _not_acquired(claimed: Claimed) -> Published:

@@ -16,6 +16,7 @@ R = TypeVar("R")
 SOURCE = "redis"
 
 Command = tuple[str | int, ...]
+_UNDECIDED = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,15 @@ def running(client: Any, op: Op[R]) -> Flow[R]:
     the price of a bare lock.
     """
     if isinstance(op, Claim):
-        claimed = yield from _opening(client, op)
-        if claimed is not None:
-            return claimed
+        try:
+            found = yield client.execute_command(*_opening(op), get=True)
+        except redis_errors.ResponseError as error:
+            if not _foreign_type(error):
+                raise
+        else:
+            claimed = op.opened(decoded(found), SOURCE)
+            if claimed is not None:
+                return claimed
     lua = script(op.script)
     try:
         reply = yield client.evalsha(lua.sha, len(op.keys()), *keys_and_args(op))
@@ -44,26 +51,32 @@ def running(client: Any, op: Op[R]) -> Flow[R]:
     return op.parse(decoded(reply), SOURCE)
 
 
-def _opening(client: Any, op: Claim) -> Flow[Claimed | None]:
+def _opening(op: Claim) -> Command:
     text, ttl_ms = op.opening()
-    try:
-        found = yield client.set(op.key, text, px=ttl_ms, nx=True, get=True)
-    except redis_errors.ResponseError as error:
-        if str(error).startswith("WRONGTYPE"):
-            return None
-        raise
-    return op.opened(decoded(found), SOURCE)
+    return ("SET", op.key, text, "NX", "GET", "PX", ttl_ms)
+
+
+def _foreign_type(error: object) -> bool:
+    return isinstance(error, redis_errors.ResponseError) and str(error).startswith("WRONGTYPE")
 
 
 def replying(client: Any, ops: Sequence[Op[Any]], behind: Command = ()) -> Flow[Replies]:
     """Run operations in order, in one round trip to one server. Errors are among the replies.
+
+    Claims of different keys go as plain ``SET … NX GET``. Where one of them finds what only its script can judge, the
+    whole batch goes again and in order, by scripts: an operation answers its own token alike the second time.
 
     Args:
         client: of one server.
         ops: at least one.
         behind: a command that is sent behind them.
     """
-    replies = yield from _pipelined(client, ops, behind)
+    apart = len({op.keys() for op in ops}) == len(ops)
+    replies = yield from _pipelined(client, ops, behind, opening=apart)
+    if apart:
+        replies = _opened(ops, replies)
+    if any(reply is _UNDECIDED for reply in replies.of):
+        replies = yield from _pipelined(client, ops, behind)
     if any(isinstance(reply, redis_errors.NoScriptError) for reply in replies.of):
         # A flush in between, or a server that is new here. The whole batch again and in order: an operation answers
         # its own token alike the second time.
@@ -73,9 +86,25 @@ def replying(client: Any, ops: Sequence[Op[Any]], behind: Command = ()) -> Flow[
     return replies
 
 
-def _pipelined(client: Any, ops: Sequence[Op[Any]], behind: Command) -> Flow[Replies]:
+def _opened(ops: Sequence[Op[Any]], replies: Replies) -> Replies:
+    """The replies with what each plain ``SET`` of a claim came to."""
+    return Replies([_judged(op, reply) for op, reply in zip(ops, replies.of, strict=True)], replies.waited)
+
+
+def _judged(op: Op[Any], reply: Any) -> Any:
+    if not isinstance(op, Claim):
+        return reply
+    if isinstance(reply, Exception):
+        return _UNDECIDED if _foreign_type(reply) else reply
+    return op.opened(decoded(reply), SOURCE) or _UNDECIDED
+
+
+def _pipelined(client: Any, ops: Sequence[Op[Any]], behind: Command, opening: bool = False) -> Flow[Replies]:
     pipe = client.pipeline(transaction=False)
     for op, first in in_order(ops):
+        if opening and isinstance(op, Claim):
+            pipe.execute_command(*_opening(op), get=True)
+            continue
         lua = script(op.script)
         if first:
             pipe.eval(lua.text, len(op.keys()), *keys_and_args(op))
@@ -108,7 +137,10 @@ def parsed(ops: Sequence[Op[Any]], replies: Sequence[Any]) -> list[Any]:
     for reply in replies:
         if isinstance(reply, Exception):
             raise reply
-    return [op.parse(decoded(reply), SOURCE) for op, reply in zip(ops, replies, strict=True)]
+    return [
+        reply if isinstance(reply, Claimed) else op.parse(decoded(reply), SOURCE)
+        for op, reply in zip(ops, replies, strict=True)
+    ]
 
 
 def keys_and_args(op: Op[Any]) -> tuple[str | int, ...]:

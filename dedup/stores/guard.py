@@ -11,7 +11,7 @@ from typing import Any
 
 from redis import exceptions as redis_errors
 
-from dedup.amnesia import EVICTED, MISSING, Mark, Server, looked_at
+from dedup.amnesia import Mark, Server, Why, looked_at
 from dedup.flows import Flow
 from dedup.ops import Began, Begin, Op, Remember, Remembered
 from dedup.stores.commands import parsed
@@ -56,14 +56,14 @@ class Guard:
         neighbours = (yield from self._servers.neighbours(mark.key)) if moved_from else ()
         seen = looked_at(began.mark, server, began.now_ms, keeps, neighbours)
         if began.just_now:
-            seen = replace(seen, why=MISSING)
+            seen = replace(seen, why=Why.MISSING)
         if seen == began.mark:
             return began
         (kept,) = yield from self._remember([Remember(mark.key, began.text, seen.dumps())])
         anew = began.just_now or seen.since_ms > began.mark.since_ms
         if anew and kept.acted:
             _say(mark.key, seen, logging.WARNING if starting and began.just_now else logging.ERROR)
-            if seen.why != EVICTED:
+            if seen.why is not Why.EVICTED:
                 yield from self._tell_siblings(begin, mark, seen, began, keeps, neighbours)
         # Whoever was first may have seen more.
         stands = Mark.loads(kept.text) or seen
@@ -127,5 +127,5 @@ def _say(key: str, mark: Mark, level: int) -> None:
         "%s: the store's memory begins anew at %s: %s. Signals of candles that closed before are not taken for new.",
         key,
         since,
-        mark.why,
+        mark.why.in_words,
     )

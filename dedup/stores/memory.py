@@ -133,7 +133,9 @@ class MemoryStore:
     def _make_room(self, now_ms: int) -> None:
         if self._prune(now_ms):
             return
-        victim = next((key for key, (text, _) in self._entries.items() if not _live(text)), None)
+        # What never expires is a mark, without which everything older would have to be held.
+        lasting = {key for key, (_, expires_ms) in self._entries.items() if not expires_ms}
+        victim = next((key for key, (text, _) in self._entries.items() if key not in lasting and not _live(text)), None)
         if victim is None:
             victim = next(iter(self._entries))
             self.dropped_live += 1

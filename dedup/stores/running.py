@@ -40,10 +40,13 @@ class Running:
     def one(self, op: Op[R]) -> Flow[R]:
         """Run one operation."""
         if isinstance(op, Begin) or self._durability.command_behind([op]):
-            replies = yield from self.many([op])
-            reply: R = replies[0]
-            return reply
-        return (yield from running(self._client, op))
+            return self._first(op)
+        return running(self._client, op)
+
+    def _first(self, op: Op[R]) -> Flow[R]:
+        replies = yield from self.many([op])
+        reply: R = replies[0]
+        return reply
 
     def many(self, ops: Sequence[Op[Any]]) -> Flow[list[Any]]:
         """Run operations in order. A `Begin` speaks for the keys before it."""
