@@ -34,6 +34,10 @@ FOREIGN = "foreign"
 """Outcome of a value that is no record of ours: it counts as DONE."""
 
 
+# An encoder that is made once: `json.dumps` with options makes one per call.
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
 class State(StrEnum):
     """Where a piece of work stands. No record at all means that nothing ever happened."""
 
@@ -63,7 +67,7 @@ class Record:
 
     def dumps(self) -> str:
         """The record as it is stored."""
-        return json.dumps(self._fields(), separators=(",", ":"), ensure_ascii=False)
+        return _encode(self._fields())
 
     def _fields(self) -> dict[str, Any]:
         fields: dict[str, Any] = {

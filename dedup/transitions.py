@@ -15,7 +15,7 @@ from typing import Any
 
 from dedup.adopt import Adopt
 from dedup.amnesia import Mark
-from dedup.ops import Begin, Claim, Complete, Doubt, Op, Peek, Release, Remember
+from dedup.ops import Answer, Begin, Claim, Complete, Doubt, Op, Peek, Release, Remember
 from dedup.records import Record, State
 
 
@@ -102,8 +102,7 @@ def _acquire(op: Claim, now_ms: int, attempt: int, failures: int = 0, in_doubt: 
         reason=reason if in_doubt else "",
         digest=op.digest,
     )
-    text = record.dumps()
-    return Step(("acquired", op.lease_ms, text), Write(text, max(op.ttl_ms, op.lease_ms)))
+    return Step((Answer.ACQUIRED, op.lease_ms, record), Write(record.dumps(), max(op.ttl_ms, op.lease_ms)))
 
 
 def _fail(op: Claim, record: Record, why: str, now_ms: int) -> Step:

@@ -63,17 +63,17 @@ def _foreign_type(error: object) -> bool:
 def replying(client: Any, ops: Sequence[Op[Any]], behind: Command = ()) -> Flow[Replies]:
     """Run operations in order, in one round trip to one server. Errors are among the replies.
 
-    Claims of different keys go as plain ``SET … NX GET``. Where one of them finds what only its script can judge, the
-    whole batch goes again and in order, by scripts: an operation answers its own token alike the second time.
+    A batch of nothing but claims of different keys goes as plain ``SET … NX GET``. Where one of them finds what only its
+    script can judge, the batch goes again by scripts: a claim answers its own token alike the second time.
 
     Args:
         client: of one server.
         ops: at least one.
         behind: a command that is sent behind them.
     """
-    apart = len({op.keys() for op in ops}) == len(ops)
-    replies = yield from _pipelined(client, ops, behind, opening=apart)
-    if apart:
+    opening = all(isinstance(op, Claim) for op in ops) and len({op.keys() for op in ops}) == len(ops)
+    replies = yield from _pipelined(client, ops, behind, opening)
+    if opening:
         replies = _opened(ops, replies)
     if any(reply is _UNDECIDED for reply in replies.of):
         replies = yield from _pipelined(client, ops, behind)
