@@ -38,6 +38,7 @@ class Guard:
     def __init__(self, servers: Servers, durability: Durability, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._servers, self._durability, self._clock_s = servers, durability, clock_s
         self._keeps: dict[str, tuple[bool | None, float]] = {}
+        self._warned = False
 
     def looking(self, begin: Begin, mark: Begin, began: Began, starting: bool) -> Flow[Began]:
         """The reply as it is to be taken: where the memory began anew, it did so now.
@@ -50,6 +51,7 @@ class Guard:
         """
         server = began.server
         if server is None or began.mark is None:
+            self._warn()
             return began
         keeps = yield from self._kept(mark.key, server.run)
         moved_from = began.mark.run not in ("", server.run)
@@ -70,6 +72,14 @@ class Guard:
         since_ms = max(seen.since_ms, stands.since_ms)
         just_now = began.just_now or (anew and seen.since_ms >= began.now_ms)
         return replace(began, since_ms=since_ms, just_now=just_now, mark=stands, why=seen.why or stands.why)
+
+    def _warn(self) -> None:
+        if not self._warned:
+            self._warned = True
+            log.warning(
+                "the server does not say who it is (INFO): restarts, failovers and evictions that lose records go "
+                "unnoticed; give this user the permission +info"
+            )
 
     def _tell_siblings(
         self, begin: Begin, mark: Begin, seen: Mark, began: Began, keeps: bool | None, neighbours: Sequence[Server]
