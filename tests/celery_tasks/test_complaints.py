@@ -17,11 +17,11 @@ def test_celery_singleton_20_retries_are_not_dropped(shop: Workshop, rule: str, 
     """A retried task is no duplicate of itself: it runs until it succeeds, and a further delivery then runs nothing."""
     name = fresh("retried")
     result = shop.send(rule, name, then)
-    assert result.get(timeout=30)["run"] == 3
+    assert result.get(timeout=60)["run"] == 3
     runs = shop.runs(name)
     assert [run["id"] for run in runs] == [result.id] * 3
     assert [run["attempt"] for run in runs] == [1, 2, 3]
-    assert shop.send(rule, name, then).get(timeout=30)["run"] == 3
+    assert shop.send(rule, name, then).get(timeout=60)["run"] == 3
     assert len(shop.runs(name)) == 3
 
 
@@ -29,21 +29,21 @@ def test_celery_singleton_40_hard_time_limit_leaves_no_lock(shop: Workshop) -> N
     """A task that is killed by its time limit leaves its key free, long before its lease of a minute is over."""
     name = fresh("limited")
     shop.until_state(shop.send("limited", name, "hold"), "FAILURE")
-    assert shop.send("limited", name).get(timeout=30)["run"] == 2
+    assert shop.send("limited", name).get(timeout=60)["run"] == 2
 
 
 def test_celery_singleton_40_hard_time_limit_of_a_stubborn_task_leaves_no_lock(shop: Workshop) -> None:
     """One that does not let itself be asked to go, and is killed, leaves its key free when its short lease is over."""
     name = fresh("stubborn")
     shop.until_state(shop.send("stubborn", name, "hold_on"), "FAILURE")
-    assert shop.send("stubborn", name).get(timeout=30)["run"] == 2
+    assert shop.send("stubborn", name).get(timeout=60)["run"] == 2
 
 
 def test_celery_singleton_40_soft_time_limit_leaves_no_lock(shop: Workshop) -> None:
     """A soft time limit is an error like any other: the key is free at once."""
     name = fresh("soft")
     shop.until_state(shop.send("soft", name, "hold"), "FAILURE")
-    assert shop.send("soft", name).get(timeout=30)["run"] == 2
+    assert shop.send("soft", name).get(timeout=60)["run"] == 2
 
 
 def test_celery_singleton_29_revoked_before_it_ran_leaves_no_lock(shop: Workshop) -> None:
@@ -53,7 +53,7 @@ def test_celery_singleton_29_revoked_before_it_ran_leaves_no_lock(shop: Workshop
     result.revoke()
     shop.until_state(result, "REVOKED")
     assert shop.record("once", name) is None
-    assert shop.send("once", name).get(timeout=30)["run"] == 1
+    assert shop.send("once", name).get(timeout=60)["run"] == 1
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
@@ -65,7 +65,7 @@ def test_celery_singleton_29_revoked_while_it_ran_leaves_no_lock(shop: Workshop,
     result.revoke(terminate=True, signal=how)
     shop.until_state(result, "REVOKED")
     shop.until(lambda: shop.record("once", name).state is State.RELEASED, "the claim to be given back")  # type: ignore[union-attr]
-    again = shop.send("once", name).get(timeout=30)
+    again = shop.send("once", name).get(timeout=60)
     assert again["run"] == 2
     record = shop.record("once", name)
     assert record is not None
@@ -80,7 +80,7 @@ def test_celery_once_147_killed_process_leaves_no_lock(shop: Workshop) -> None:
     shop.kill_child(name)
     shop.until_runs(name, 2)
     shop.tell(name, "return")
-    assert result.get(timeout=30)["run"] == 2
+    assert result.get(timeout=60)["run"] == 2
     assert [run["attempt"] for run in shop.runs(name)] == [1, 2]
 
 
@@ -95,7 +95,7 @@ def test_celery_once_147_killed_worker_leaves_no_lock(own_shop: Workshop) -> Non
     second = own_shop.send("leased", name, "hold")
     own_shop.until_runs(name, 2)
     own_shop.tell(name, "return")
-    assert result.get(timeout=30) == second.get(timeout=30)
+    assert result.get(timeout=60) == second.get(timeout=60)
     assert [run["attempt"] for run in own_shop.runs(name)] == [1, 2]
 
 
@@ -106,7 +106,7 @@ def test_celery_once_110_failed_task_runs_again_when_it_is_sent_again(shop: Work
     for run in (2, 3):
         shop.until_state(shop.send("once", name, "fail"), "FAILURE")
         assert len(shop.runs(name)) == run
-    assert shop.send("once", name).get(timeout=30)["run"] == 4
+    assert shop.send("once", name).get(timeout=60)["run"] == 4
 
 
 def test_celery_once_110_what_does_not_run_says_so(shop: Workshop) -> None:
@@ -117,7 +117,7 @@ def test_celery_once_110_what_does_not_run_says_so(shop: Workshop) -> None:
     busy = shop.send("raise", name)
     shop.until_state(busy, "FAILURE")
     shop.tell(name, "return")
-    first.get(timeout=30)
+    first.get(timeout=60)
     done = shop.send("raise", name)
     shop.until_state(done, "FAILURE")
     assert type(busy.result).__name__ == "TaskBusy"
@@ -140,7 +140,7 @@ def test_celery_once_101_nobody_clears_the_lock_of_another(shop: Workshop) -> No
     assert record is not None
     assert (record.state, record.attempt) == (State.CLAIMED, 2)
     shop.tell(name, "return")
-    assert heir.get(timeout=30)["run"] == 2
+    assert heir.get(timeout=60)["run"] == 2
     assert len(shop.runs(name)) == 2
 
 
@@ -150,11 +150,11 @@ def test_celery_once_101_copies_decay_to_one(shop: Workshop) -> None:
     first = shop.send("mutex", name, "hold")
     shop.until_runs(name, 1)
     copies = [shop.send("mutex", name, "hold") for _ in range(10)]
-    assert [copy.get(timeout=30) for copy in copies] == [None] * 10
+    assert [copy.get(timeout=60) for copy in copies] == [None] * 10
     assert len(shop.runs(name)) == 1
     shop.tell(name, "return")
-    first.get(timeout=30)
-    assert shop.send("mutex", name).get(timeout=30)["run"] == 2
+    first.get(timeout=60)
+    assert shop.send("mutex", name).get(timeout=60)["run"] == 2
 
 
 def test_celery_once_113_beat_does_not_bypass_it(own_shop: Workshop) -> None:
@@ -171,9 +171,9 @@ def test_celery_once_113_beat_does_not_bypass_it(own_shop: Workshop) -> None:
 def test_celery_once_43_done_is_remembered(shop: Workshop) -> None:
     """The record is not deleted with the end of the work: a later delivery runs nothing, and has the first result."""
     name = fresh("remembered")
-    first = shop.send("once", name).get(timeout=30)
+    first = shop.send("once", name).get(timeout=60)
     record = shop.record("once", name)
     assert record is not None
     assert (record.state, record.outcome) == (State.DONE, "done")
-    assert [shop.send("once", name).get(timeout=30) for _ in range(3)] == [first] * 3
+    assert [shop.send("once", name).get(timeout=60) for _ in range(3)] == [first] * 3
     assert len(shop.runs(name)) == 1

@@ -23,9 +23,9 @@ def test_duplicate_does_not_break_a_chain(shop: Workshop, rule: str, handed_on: 
     """A duplicate in a chain hands on what it ends with, and the chain goes on."""
     name = fresh("chained")
     step, after = shop.task(rule), shop.app.signature("shop.plain")
-    first = chain(step.s(name), after).apply_async().get(timeout=30)
+    first = chain(step.s(name), after).apply_async().get(timeout=60)
     assert first["name"] == name
-    second = chain(step.s(name), after).apply_async().get(timeout=30)
+    second = chain(step.s(name), after).apply_async().get(timeout=60)
     assert second == (first if handed_on == "the first result" else None)
     assert len(shop.runs(name)) == 1
 
@@ -38,7 +38,7 @@ def test_duplicates_do_not_break_a_chord(shop: Workshop) -> None:
     result = chord(header)(shop.app.signature("shop.gather"))
     shop.until_runs(one, 1)
     shop.tell(one, "return")
-    results = result.get(timeout=30)
+    results = result.get(timeout=60)
     assert [each["name"] for each in results] == [one, other, one, other, one]
     assert (len(shop.runs(one)), len(shop.runs(other))) == (1, 1)
     assert shop.plain().count(results) == 1
@@ -59,7 +59,7 @@ def test_message_delivered_again_after_its_end_changes_nothing(shop: Workshop) -
     for _ in range(3):
         shop.send("once", name, task_id=task_id, link=behind)
     fence = shop.send("once", fresh("fence"))
-    fence.get(timeout=30)
+    fence.get(timeout=60)
     shop.until(lambda: not shop.waiting(), "the queue to be empty")
     assert len(shop.runs(name)) == 1
     assert shop.plain().count(name) == 1
@@ -69,7 +69,7 @@ def test_message_delivered_again_after_its_end_changes_nothing(shop: Workshop) -
 def test_message_whose_worker_died_before_the_chain_went_on_hands_its_result_on(shop: Workshop) -> None:
     """Work that is done, but whose result never got out, is not done again: its first result goes down the chain."""
     name, task_id = fresh("cut"), fresh("id")
-    first = shop.send("once", name, task_id=task_id).get(timeout=30)
+    first = shop.send("once", name, task_id=task_id).get(timeout=60)
     shop.app.AsyncResult(task_id).forget()
     behind = shop.app.signature("shop.plain")
     shop.send("once", name, task_id=task_id, link=behind)
@@ -80,7 +80,7 @@ def test_message_whose_worker_died_before_the_chain_went_on_hands_its_result_on(
 def test_result_that_was_not_kept_is_not_made_up_for_a_chain(shop: Workshop) -> None:
     """Where that result was not kept the chain fails with the reason; it is not continued with None."""
     name, task_id = fresh("cut"), fresh("id")
-    shop.send("unkept", name, task_id=task_id).get(timeout=30)
+    shop.send("unkept", name, task_id=task_id).get(timeout=60)
     shop.app.AsyncResult(task_id).forget()
     result = shop.send("unkept", name, task_id=task_id, link=shop.app.signature("shop.plain"))
     shop.until_state(result, "FAILURE")
@@ -96,7 +96,7 @@ def test_message_that_is_restored_while_it_runs_runs_once(shop: Workshop) -> Non
     shop.until_runs(name, 1)
     shop.until(lambda: f"shop.once[{result.id}] retry: " in shop.logs(), "the message to be delivered again")
     shop.tell(name, "return")
-    assert result.get(timeout=30)["run"] == 1
+    assert result.get(timeout=60)["run"] == 1
     shop.until(lambda: not shop.waiting(), "the queue to be empty")
     assert len(shop.runs(name)) == 1
     assert shop.plain().count(name) == 1
@@ -111,7 +111,7 @@ def test_waiting_uses_up_no_retries(shop: Workshop) -> None:
     second = shop.send("once", name)
     shop.until(lambda: shop.logs().count(f"shop.once[{second.id}] retry: ") >= 5, "five waits")
     shop.tell(name, "return")
-    assert second.get(timeout=30) == first.get(timeout=30)
+    assert second.get(timeout=60) == first.get(timeout=60)
     assert len(shop.runs(name)) == 1
 
 
@@ -123,24 +123,24 @@ def test_waiting_delivery_does_the_work_where_the_first_fails(shop: Workshop) ->
     second = shop.send("once", name)
     shop.until(lambda: f"shop.once[{second.id}] retry: " in shop.logs(), "the second one to wait")
     shop.tell(name, "fail")
-    assert second.get(timeout=30)["run"] == 2
+    assert second.get(timeout=60)["run"] == 2
     assert first.state == "FAILURE"
 
 
 def test_call_of_itself_in_a_worker_keeps_its_request(shop: Workshop) -> None:
     """A task that calls itself as a function sees its own request before and after, and none within."""
     result = shop.send("once", fresh("nested"), "nest")
-    assert result.get(timeout=30) == [result.id, None, result.id]
+    assert result.get(timeout=60) == [result.id, None, result.id]
 
 
 def test_replaced_task_is_done(shop: Workshop) -> None:
     """A task that puts another in its place is done with it: a duplicate does not start the other one again."""
     name = fresh("replaced")
-    assert shop.send("once", name, "replace").get(timeout=30) == f"{name}-instead"
+    assert shop.send("once", name, "replace").get(timeout=60) == f"{name}-instead"
     record = shop.record("once", name)
     assert record is not None
     assert record.outcome == "replaced"
-    assert shop.send("once", name, "replace").get(timeout=30) is None
+    assert shop.send("once", name, "replace").get(timeout=60) is None
     assert shop.plain().count(f"{name}-instead") == 1
 
 
@@ -157,7 +157,7 @@ def test_killed_effect_is_held_until_somebody_knows(shop: Workshop) -> None:
     assert record is not None
     assert (record.state, record.held) == (State.UNKNOWN, True)
     assert shop.task("pay").once_done((name,), result="paid") is True
-    assert shop.send("pay", name).get(timeout=30) == "paid"
+    assert shop.send("pay", name).get(timeout=60) == "paid"
     assert len(shop.runs(name)) == 1
 
 
@@ -169,7 +169,7 @@ def test_killed_effect_that_can_be_resumed_goes_on(shop: Workshop) -> None:
     shop.kill_child(name)
     shop.until_runs(name, 2)
     shop.tell(name, "return")
-    assert result.get(timeout=30)["run"] == 2
+    assert result.get(timeout=60)["run"] == 2
     assert [(run["attempt"], run["in_doubt"]) for run in shop.runs(name)] == [(1, False), (2, True)]
 
 
@@ -191,7 +191,7 @@ def test_message_that_was_acknowledged_early_leaves_no_lock(shop: Workshop) -> N
     shop.kill_child(name)
     shop.until_state(result, "FAILURE")
     assert ended_with(result) == "WorkerLostError"
-    assert shop.send("early", name).get(timeout=30)["run"] == 2
+    assert shop.send("early", name).get(timeout=60)["run"] == 2
 
 
 def test_skipping_delivery_waits_where_it_may_be_the_work_itself(shop: Workshop) -> None:
@@ -199,10 +199,10 @@ def test_skipping_delivery_waits_where_it_may_be_the_work_itself(shop: Workshop)
     name = fresh("skipping")
     result = shop.send("skip", name, "hold")
     shop.until_runs(name, 1)
-    assert shop.send("skip", name).get(timeout=30) is None
+    assert shop.send("skip", name).get(timeout=60) is None
     shop.until(lambda: f"shop.skip[{result.id}] retry: " in shop.logs(), "the message to be delivered again")
     shop.tell(name, "return")
-    assert result.get(timeout=30)["run"] == 1
+    assert result.get(timeout=60)["run"] == 1
     assert len(shop.runs(name)) == 1
 
 
@@ -212,14 +212,14 @@ def test_outage_of_the_store(own_shop: Workshop) -> None:
     own_shop.worker()
     own_shop.store.kill()
     waiting = own_shop.send("once", waits)
-    assert own_shop.send("reckless", reckless).get(timeout=30)["run"] == 1
+    assert own_shop.send("reckless", reckless).get(timeout=60)["run"] == 1
     refused = own_shop.send("strict", strict)
     own_shop.until_state(refused, "FAILURE")
     assert ended_with(refused) == "StoreUnavailable"
     own_shop.until_state(waiting, "RETRY")
     assert own_shop.runs(waits) == own_shop.runs(strict) == []
     own_shop.store.start()
-    assert waiting.get(timeout=30)["run"] == 1
+    assert waiting.get(timeout=60)["run"] == 1
     assert len(own_shop.runs(waits)) == 1
 
 
@@ -237,7 +237,7 @@ def test_worker_that_is_told_to_stop_at_once_gives_its_claims_back(own_shop: Wor
     own_shop.worker("heir", processes=1)
     own_shop.until_runs(name, 2)
     own_shop.tell(name, "return")
-    assert result.get(timeout=30)["run"] == 2
+    assert result.get(timeout=60)["run"] == 2
 
 
 @pytest.mark.parametrize("pool", ["threads", "solo"])
@@ -251,11 +251,11 @@ def test_other_pools(own_shop: Workshop, pool: str) -> None:
         second = own_shop.send("once", name)
         own_shop.until_state(second, "RETRY")
         own_shop.tell(name, "return")
-        assert first.get(timeout=30) == second.get(timeout=30)
-    own_shop.send("once", name, task_id=task_id).get(timeout=30)
-    own_shop.send("once", name, "fail").get(timeout=30)
+        assert first.get(timeout=60) == second.get(timeout=60)
+    own_shop.send("once", name, task_id=task_id).get(timeout=60)
+    own_shop.send("once", name, "fail").get(timeout=60)
     retried = own_shop.send("auto", fresh(pool), "break")
-    assert retried.get(timeout=30)["run"] == 3
+    assert retried.get(timeout=60)["run"] == 3
     assert len(own_shop.runs(name)) == 1
 
 
@@ -263,6 +263,6 @@ def test_nothing_waits_longer_than_it_must(shop: Workshop) -> None:
     """A free key costs a delivery nothing: ten pieces of work are done without one coming back."""
     names = [fresh("free") for _ in range(10)]
     results = [shop.send("once", name) for name in names]
-    assert [result.get(timeout=30)["run"] for result in results] == [1] * 10
+    assert [result.get(timeout=60)["run"] for result in results] == [1] * 10
     time.sleep(0)
     assert not any(f"[{result.id}] retry: " in shop.logs() for result in results)
