@@ -16,7 +16,7 @@ test: $(VENV)/test.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -q -n 2 --dist loadfile
 
 lint: $(VENV)/test.installed
 	$(BIN)/ruff check --fix .

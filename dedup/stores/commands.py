@@ -63,8 +63,8 @@ def _foreign_type(error: object) -> bool:
 def replying(client: Any, ops: Sequence[Op[Any]], behind: Command = ()) -> Flow[Replies]:
     """Run operations in order, in one round trip to one server. Errors are among the replies.
 
-    A batch of nothing but claims of different keys goes as plain ``SET … NX GET``. Where one of them finds what only its
-    script can judge, the batch goes again by scripts: a claim answers its own token alike the second time.
+    A batch of nothing but claims of different keys goes as plain ``SET … NX GET``. Where one of them finds what only
+    its script can judge, the batch goes again by scripts: a claim answers its own token alike the second time.
 
     Args:
         client: of one server.
