@@ -110,6 +110,7 @@ def run_demo(console: Console, home: Path, day_s: float, last: datetime = LAST) 
         supervisor.stop([*WORKERS, *BEATS, FLOWER])
         # Counted once more when nothing that could post is left.
         verdict = _judge(run, expected)
+    console.print()
     console.print(summary(run, verdict, restarts))
     return verdict.good
 
