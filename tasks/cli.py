@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import click
 from rich.console import Console
@@ -25,6 +27,9 @@ def up(demo: bool, day_s: float | None, home: Path | None) -> None:
     """
     from tasks.demo import run_demo
 
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # A shell that starts it in the background has it ignore SIGINT; SIGTERM would leave its children behind.
+        signal.signal(number, _interrupted)
     console = Console()
     folder = home or Path(tempfile.mkdtemp(prefix="candlelatch-"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,6 +48,13 @@ def up(demo: bool, day_s: float | None, home: Path | None) -> None:
     except TimeoutError as error:
         console.print(f"[red]{error}[/]; logs are in {folder}")
         sys.exit(2)
+
+
+def _interrupted(*_: object) -> NoReturn:
+    # A second Ctrl-C must not interrupt the stopping: it would leave processes behind.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _look_around(console: Console, folder: Path, day_s: float) -> None:
