@@ -63,6 +63,10 @@ class AsyncClusterClient:
         """``UNLINK``, each key where it is."""
         return await self.cluster().unlink(*keys)
 
+    async def execute_command(self, *words: str | int, **options: Any) -> Any:
+        """Any command on one key."""
+        return await self.cluster().execute_command(*words, **options)
+
     async def evalsha(self, sha: str, count: int, *keys_and_args: str | int) -> Any:
         """``EVALSHA``."""
         return await self.cluster().evalsha(sha, count, *keys_and_args)

@@ -63,7 +63,7 @@ def sentinel(address: Address, options: Mapping[str, Any]) -> AsyncSentinelClien
     """A client of the primary that Sentinels name."""
     kwargs = node_options(redis.asyncio.connection, address, options)
     module: Any = redis.asyncio.sentinel
-    sentinels = module.Sentinel(address.hosts, sentinel_kwargs=sentinel_options(address, kwargs))
+    sentinels = module.Sentinel(address.hosts, sentinel_kwargs=sentinel_options(address, kwargs, Retry))
     client: AsyncSentinelClient = sentinels.master_for(address.service, AsyncSentinelClient, db=address.db, **kwargs)
     client.sentinels = sentinels
     checked(client, address.server_url())

@@ -77,6 +77,10 @@ class ClusterClient:
         """``UNLINK``, each key where it is."""
         return self.cluster().unlink(*keys)
 
+    def execute_command(self, *words: str | int, **options: Any) -> Any:
+        """Any command on one key."""
+        return self.cluster().execute_command(*words, **options)
+
     def evalsha(self, sha: str, count: int, *keys_and_args: str | int) -> Any:
         """``EVALSHA``."""
         return self.cluster().evalsha(sha, count, *keys_and_args)

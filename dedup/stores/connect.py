@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 import redis.sentinel
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 from dedup.errors import InvalidSetting
@@ -71,7 +71,7 @@ def sentinel(address: Address, options: Mapping[str, Any]) -> SentinelClient:
     """A client of the primary that Sentinels name."""
     kwargs = node_options(redis.connection, address, options)
     module: Any = redis.sentinel
-    sentinels = module.Sentinel(address.hosts, sentinel_kwargs=sentinel_options(address, kwargs))
+    sentinels = module.Sentinel(address.hosts, sentinel_kwargs=sentinel_options(address, kwargs, Retry))
     client: SentinelClient = sentinels.master_for(address.service, SentinelClient, db=address.db, **kwargs)
     client.sentinels = sentinels
     checked(client, address.server_url())
@@ -119,10 +119,13 @@ def node_options(module: Any, address: Address, options: Mapping[str, Any]) -> d
     return {**ENCODING, **TIMEOUTS, **({"ssl": True} if address.tls else {}), **parsed, **options}
 
 
-def sentinel_options(address: Address, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """What connections to Sentinels are made with: their own login, and the servers' time-outs and TLS."""
+def sentinel_options(address: Address, kwargs: Mapping[str, Any], retry: Any) -> dict[str, Any]:
+    """What connections to Sentinels are made with: their own login, and the servers' time-outs and TLS.
+
+    A Sentinel that does not answer is passed over at once: the client that asks them tries again by itself.
+    """
     shared = {name: value for name, value in kwargs.items() if name.startswith(("socket_", "ssl"))}
-    return shared | address.sentinel_login.kwargs
+    return {**shared, "retry": retry(NoBackoff(), 0), **address.sentinel_login.kwargs}
 
 
 def retry_of(retry: Any) -> Any:

@@ -65,8 +65,8 @@ class Guard:
         anew = began.just_now or seen.since_ms > began.mark.since_ms
         if anew and kept.acted:
             _say(mark.key, seen, logging.WARNING if starting and began.just_now else logging.ERROR)
-            if seen.why is not Why.EVICTED:
-                yield from self._tell_siblings(begin, mark, seen, began, keeps, neighbours)
+        if kept.acted and _concerns_all(began.mark, seen, anew, neighbours):
+            yield from self._tell_siblings(begin, mark, seen, server, began.now_ms, neighbours)
         # Whoever was first may have seen more.
         stands = Mark.loads(kept.text) or seen
         since_ms = max(seen.since_ms, stands.since_ms)
@@ -82,25 +82,30 @@ class Guard:
             )
 
     def _tell_siblings(
-        self, begin: Begin, mark: Begin, seen: Mark, began: Began, keeps: bool | None, neighbours: Sequence[Server]
+        self, begin: Begin, mark: Begin, seen: Mark, server: Server, now_ms: int, neighbours: Sequence[Server]
     ) -> Flow[None]:
         """On a Cluster, what became of a node is told to the marks in all its slots at once.
 
         Each would find out by itself, but only when it is next asked for, and would then take that for the moment.
         """
-        server = began.server
-        if server is None:
-            return
-        others = self._servers.siblings(mark.key, begin.key)
-        for at in range(0, len(others), BATCH):
-            keys = others[at : at + BATCH]
+
+        def telling(keys: Sequence[str]) -> Flow[list[Remember]]:
+            """What is still to be told, once there is a mark under each key."""
             found = yield from self._remember([Remember(key, "", seen.dumps()) for key in keys])
             told = []
             for key, one in zip(keys, found, strict=True):
                 stood = Mark.loads(one.text)
-                stands = stood and looked_at(stood, server, began.now_ms, keeps, neighbours)
+                stands = stood and looked_at(stood, server, now_ms, seen.keeps, neighbours)
                 if stands and stands != stood:
                     told.append(Remember(key, one.text, stands.dumps()))
+            return told
+
+        others = self._servers.siblings(mark.key, begin.key)
+        # The first of them is told last: where it knows already, another process has told them all.
+        if not others or (seen.why is not Why.MISSING and not (yield from telling(others[:1]))):
+            return
+        for at in range(len(others), 0, -BATCH):
+            told = yield from telling(others[max(0, at - BATCH) : at])
             if told:
                 yield from self._remember(told)
 
@@ -128,6 +133,14 @@ class Guard:
             keeps = (config.get("appendonly"), config.get("appendfsync")) == ("yes", "always")
         self._keeps = {**self._keeps, run: (keeps, self._clock_s())}
         return keeps
+
+
+def _concerns_all(stood: Mark, seen: Mark, anew: bool, neighbours: Sequence[Server]) -> bool:
+    """Whether it is news of the server, not of one slot of a Cluster. Evictions are news all the time."""
+    if anew:
+        return seen.why is not Why.EVICTED
+    moved_here = stood.run in {other.run for other in neighbours}
+    return stood.keeps != seen.keeps or (stood.run != seen.run and not moved_here)
 
 
 def _say(key: str, mark: Mark, level: int) -> None:

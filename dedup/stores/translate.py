@@ -75,5 +75,5 @@ class translated:  # noqa: N801 it reads as what it does: `with translated():`
         return None
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, (redis_errors.RedisError, OSError)):
+        if isinstance(error, (redis_errors.RedisError, redis_errors.RedisClusterException, OSError)):
             raise translate(error) from error

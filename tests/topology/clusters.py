@@ -28,7 +28,7 @@ class Cluster:
 
     def __enter__(self) -> Self:
         self.primaries = [self._node().start() for _ in range(3)]
-        bounds = [at * SLOTS // 3 for at in range(4)]
+        bounds = [-(-at * SLOTS // 3) for at in range(4)]
         for number, node in enumerate(self.primaries):
             client = node.client()
             client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
