@@ -8,8 +8,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -62,7 +66,7 @@ def figures() -> list[Figure]:
         os.environ.update(env)
         worker = _start_worker(env, folder)
         try:
-            rates = _measure(url)
+            rates = _measure(url, worker)
         finally:
             os.killpg(worker.pid, signal.SIGKILL)
             worker.wait()
@@ -70,46 +74,50 @@ def figures() -> list[Figure]:
 
 
 def _start_worker(env: dict[str, str], folder: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "celery", "-A", "bench.bare", "worker", "-P", "solo", "-l", "warning"]
+    # Celery's default pool with two children: how `up` and Compose run workers.
+    command = [sys.executable, "-m", "celery", "-A", "bench.bare", "worker", "-c", "2", "-l", "warning"]
     command += ["-Q", "control,candles,publish", "--without-mingle", "--without-gossip", "--without-heartbeat"]
-    log = (Path(folder) / "worker.log").open("wb")
-    return subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    with (Path(folder) / "worker.log").open("wb") as log:
+        return subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
 
-def _measure(url: str) -> dict[str, float]:
+def _measure(url: str, worker: subprocess.Popen[bytes]) -> dict[str, float]:
     from bench.bare import incr
-    from tasks.app import app
     from tasks.candles import evaluate_candle
 
-    client = redis.Redis.from_url(url, socket_timeout=None)
     found: dict[str, list[float]] = {"ours": [], "bare": []}
     start = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=2)
-    minutes = iter(range(1, 1_000_000))
-    _drain(client, incr, [{} for _ in range(200)], app)
-    for _ in range(ROUNDS):
-        candles = []
-        for _ in range(TASKS // INSTRUMENTS):
-            begin = (start - timedelta(minutes=next(minutes))).isoformat().replace("+00:00", "Z")
-            candles += [
-                {"instrument": f"I{number}", "timeframe": "1m", "candle_start": begin} for number in range(INSTRUMENTS)
-            ]
-        found["ours"].append(_drain(client, evaluate_candle, candles, app))
-        found["bare"].append(_drain(client, incr, [{} for _ in range(TASKS)], app))
-    client.close()
+    minutes = count(1)
+    with redis.Redis.from_url(url, socket_timeout=None) as client:
+        _drain(client, worker, incr, [{}] * 200)
+        for _ in range(ROUNDS):
+            found["ours"].append(_drain(client, worker, evaluate_candle, _candles(start, minutes)))
+            found["bare"].append(_drain(client, worker, incr, [{}] * TASKS))
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-def _drain(client: redis.Redis, task: object, calls: list[dict[str, str]], app: object) -> float:
-    """Enqueue everything while the worker is stopped from finishing first, then time it until a last task ran."""
-    from bench.bare import finish
+def _candles(start: datetime, minutes: Iterator[int]) -> list[dict[str, str]]:
+    """Arguments of `TASKS` candles that nobody has worked yet."""
+    found = []
+    for _ in range(TASKS // INSTRUMENTS):
+        begin = (start - timedelta(minutes=next(minutes))).isoformat().replace("+00:00", "Z")
+        for number in range(INSTRUMENTS):
+            found.append({"instrument": f"I{number}", "timeframe": "1m", "candle_start": begin})
+    return found
 
-    queue = "candles"
+
+def _drain(client: redis.Redis, worker: subprocess.Popen[bytes], task: Any, calls: list[dict[str, str]]) -> float:
+    """Enqueue everything while the worker is stopped, let it go, and time it until the last task has run."""
+    from bench.bare import finish
+    from tasks.app import app
+
     client.delete("bench:finished")
-    began_key = client.incr("bench:gate")
-    with app.producer_or_acquire() as producer, producer.batch(500):  # type: ignore[attr-defined]
-        finish.apply_async(kwargs={"gate": int(began_key)}, queue=queue, producer=producer)
+    os.killpg(worker.pid, signal.SIGSTOP)
+    with app.producer_or_acquire() as producer, producer.batch(500):
         for kwargs in calls:
-            task.apply_async(kwargs=kwargs, queue=queue, producer=producer)  # type: ignore[attr-defined]
-        finish.apply_async(kwargs={"gate": 0}, queue=queue, producer=producer)
-    marks = [float(client.blpop(["bench:finished"], timeout=300)[1]) for _ in range(2)]
-    return len(calls) / (marks[1] - marks[0])
+            task.apply_async(kwargs=kwargs, queue="candles", producer=producer)
+        finish.apply_async(queue="candles", producer=producer)
+    began = time.time()
+    os.killpg(worker.pid, signal.SIGCONT)
+    _, ended = client.blpop(["bench:finished"], timeout=300)
+    return len(calls) / (float(ended) - began)
