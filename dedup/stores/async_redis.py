@@ -55,7 +55,7 @@ def cluster(address: Address, options: Mapping[str, Any]) -> AsyncClusterClient:
     """A client of a Cluster."""
     kwargs = node_options(redis.asyncio.connection, address, options)
     client = AsyncClusterClient(address.hosts, kwargs)
-    checked(client.node(address.hosts[0]), address.server_url())
+    checked(lambda: client.node(address.hosts[0]), address.server_url())
     return client
 
 
@@ -64,9 +64,11 @@ def sentinel(address: Address, options: Mapping[str, Any]) -> AsyncSentinelClien
     kwargs = node_options(redis.asyncio.connection, address, options)
     module: Any = redis.asyncio.sentinel
     sentinels = module.Sentinel(address.hosts, sentinel_kwargs=sentinel_options(address, kwargs, Retry))
-    client: AsyncSentinelClient = sentinels.master_for(address.service, AsyncSentinelClient, db=address.db, **kwargs)
+    client: AsyncSentinelClient = checked(
+        lambda: sentinels.master_for(address.service, AsyncSentinelClient, db=address.db, **kwargs),
+        address.server_url(),
+    )
     client.sentinels = sentinels
-    checked(client, address.server_url())
     return client
 
 

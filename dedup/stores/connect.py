@@ -6,7 +6,7 @@ Cluster is a `ClusterClient`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import redis
@@ -63,7 +63,7 @@ def connect(url: str, **options: Any) -> redis.Redis | ClusterClient:
 def cluster(address: Address, options: Mapping[str, Any]) -> ClusterClient:
     """A client of a Cluster."""
     client = ClusterClient(address.hosts, node_options(redis.connection, address, options))
-    checked(client.node(address.hosts[0]), address.server_url())
+    checked(lambda: client.node(address.hosts[0]), address.server_url())
     return client
 
 
@@ -72,9 +72,10 @@ def sentinel(address: Address, options: Mapping[str, Any]) -> SentinelClient:
     kwargs = node_options(redis.connection, address, options)
     module: Any = redis.sentinel
     sentinels = module.Sentinel(address.hosts, sentinel_kwargs=sentinel_options(address, kwargs, Retry))
-    client: SentinelClient = sentinels.master_for(address.service, SentinelClient, db=address.db, **kwargs)
+    client: SentinelClient = checked(
+        lambda: sentinels.master_for(address.service, SentinelClient, db=address.db, **kwargs), address.server_url()
+    )
     client.sentinels = sentinels
-    checked(client, address.server_url())
     return client
 
 
@@ -84,19 +85,17 @@ def made(kind: Any, url: str, options: Mapping[str, Any]) -> Any:
     Raises:
         InvalidSetting: as `connect`.
     """
-    try:
-        return checked(kind.from_url(url, **{**ENCODING, **TIMEOUTS, **options}), url)
-    except (ValueError, TypeError, redis.RedisError) as error:
-        raise InvalidSetting("REDIS_URL", redact(url), str(error)) from None
+    return checked(lambda: kind.from_url(url, **{**ENCODING, **TIMEOUTS, **options}), url)
 
 
-def checked(client: Any, url: str) -> Any:
-    """The client, if its connections take all their options: they would otherwise raise at the first use only.
+def checked(make: Callable[[], Any], url: str) -> Any:
+    """A client whose connections take all their options: they would otherwise raise at the first use only.
 
     Raises:
         InvalidSetting: as `connect`.
     """
     try:
+        client = make()
         client.connection_pool.connection_class(**client.get_connection_kwargs())
     except (ValueError, TypeError, redis.RedisError) as error:
         raise InvalidSetting("REDIS_URL", redact(url), str(error)) from None

@@ -19,10 +19,13 @@ class Cluster:
         binary: of the server.
         config: directives of every node.
         replicas: how many of the primaries have a replica, the first ones first.
+        tls: the URL is that of the encrypted ports, and nodes speak TLS among themselves.
     """
 
-    def __init__(self, binary: str, config: Mapping[str, str] | None = None, replicas: int = 0) -> None:
-        self._binary, self._config, self._replicas = binary, dict(config or {}), replicas
+    def __init__(
+        self, binary: str, config: Mapping[str, str] | None = None, replicas: int = 0, tls: bool = False
+    ) -> None:
+        self._binary, self._config, self._replicas, self._tls = binary, dict(config or {}), replicas, tls
         self.primaries: list[Engine] = []
         self.replicas: list[Engine] = []
 
@@ -54,7 +57,9 @@ class Cluster:
     @property
     def url(self) -> str:
         """Where a store is to connect."""
-        return "redis+cluster://" + ",".join(f"{HOST}:{node.port}" for node in self.primaries)
+        scheme, named = ("rediss+cluster", "tls-port") if self._tls else ("redis+cluster", "port")
+        hosts = [f"{HOST}:{node.config.get(named, node.port)}" for node in self.primaries]
+        return f"{scheme}://{','.join(hosts)}"
 
     def node_of(self, key: str) -> Engine:
         """The primary that serves a key at the beginning."""
@@ -92,13 +97,15 @@ class Cluster:
             "cluster-node-timeout": "1000",
             "cluster-replica-validity-factor": "0",
             "repl-diskless-sync-delay": "0",
+            **({"tls-port": str(free_port()), "tls-cluster": "yes"} if self._tls else {}),
             **self._config,
         }
         return Engine(self._binary, options)
 
     def _meet(self, node: Engine) -> None:
         bus = int(node.config["cluster-port"])
-        self.primaries[0].client().execute_command("CLUSTER MEET", HOST, node.port, bus)
+        port = node.config.get("tls-port", node.port)
+        self.primaries[0].client().execute_command("CLUSTER MEET", HOST, port, bus)
 
     def _settle(self, nodes: list[Engine]) -> None:
         for node in nodes:
