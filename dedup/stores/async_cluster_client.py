@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import redis.asyncio
 from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.exceptions import AskError, ConnectionError, TimeoutError  # noqa: A004 they are what redis-py raises
 
 from dedup.stores.cluster_client import Host
 
@@ -17,11 +19,15 @@ class AsyncClusterClient:
     def __init__(self, hosts: Sequence[Host], options: Mapping[str, Any]) -> None:
         self._hosts, self._options = tuple(hosts), dict(options)
         self._cluster: RedisCluster | None = None
+        # Coroutines that share redis-py's client while it connects close each other's connections (8.1), so that they
+        # share clients of nodes instead.
+        self._one_at_a_time = asyncio.Lock()
         self._nodes: dict[Host, redis.asyncio.Redis] = {}
 
     async def ready(self) -> None:
         """Know the map of the slots."""
-        await self.cluster().initialize()
+        async with self._one_at_a_time:
+            await self.cluster().initialize()
 
     def cluster(self) -> RedisCluster:
         """Redis-py's client, which connects with its first command."""
@@ -49,31 +55,44 @@ class AsyncClusterClient:
 
     async def touch(self, key: str) -> Any:
         """Ask for a key, which corrects the map where the slot has moved."""
-        return await self.cluster().exists(key)
+        async with self._one_at_a_time:
+            return await self.cluster().exists(key)
 
     async def get(self, key: str) -> Any:
         """``GET``."""
-        return await self.cluster().get(key)
+        return await self._run(key, "GET", key)
 
-    async def set(self, key: str, text: str, **options: Any) -> Any:
-        """``SET``."""
-        return await self.cluster().set(key, text, **options)
+    async def set(self, key: str, text: str, px: int) -> Any:
+        """``SET … PX``."""
+        return await self._run(key, "SET", key, text, "PX", px)
 
     async def unlink(self, *keys: str) -> Any:
         """``UNLINK``, each key where it is."""
-        return await self.cluster().unlink(*keys)
+        async with self._one_at_a_time:
+            return await self.cluster().unlink(*keys)
 
     async def execute_command(self, *words: str | int, **options: Any) -> Any:
-        """Any command on one key."""
-        return await self.cluster().execute_command(*words, **options)
+        """A command whose second word is its key."""
+        return await self._run(str(words[1]), *words, **options)
 
     async def evalsha(self, sha: str, count: int, *keys_and_args: str | int) -> Any:
         """``EVALSHA``."""
-        return await self.cluster().evalsha(sha, count, *keys_and_args)
+        return await self._run(str(keys_and_args[0]), "EVALSHA", sha, count, *keys_and_args)
 
     async def eval(self, text: str, count: int, *keys_and_args: str | int) -> Any:
         """``EVAL``."""
-        return await self.cluster().eval(text, count, *keys_and_args)
+        return await self._run(str(keys_and_args[0]), "EVAL", text, count, *keys_and_args)
+
+    async def _run(self, key: str, *words: str | int, **options: Any) -> Any:
+        """Run a command where its key is believed to be, and where that is wrong let redis-py find it."""
+        await self.ready()
+        try:
+            node: Any = self.node(self.host_of(key))
+            return await node.execute_command(*words, **options)
+        except (AskError, ConnectionError, TimeoutError):
+            async with self._one_at_a_time:
+                cluster: Any = self.cluster()
+                return await cluster.execute_command(*words, **options)
 
     async def scan_iter(self, match: str, count: int) -> AsyncIterator[Any]:
         """Keys of every primary."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -20,6 +21,9 @@ from dedup.stores.running import Running
 from dedup.stores.translate import translated
 
 R = TypeVar("R")
+
+CONCURRENCY = 64
+"""How many commands of one store are under way at once: fewer than a pool has connections."""
 
 
 class AsyncSentinelClient(redis.asyncio.Redis):
@@ -87,35 +91,42 @@ class AsyncRedisStore:
 
     def __init__(self, client: redis.asyncio.Redis | AsyncClusterClient, durability: Durability | None = None) -> None:
         self._client = client
+        # A pool that is used up raises. Coroutines come in any number, and can wait.
+        self._room = asyncio.Semaphore(CONCURRENCY)
         self._running = Running(client, isinstance(client, AsyncClusterClient), durability)
 
     async def run(self, op: Op[R]) -> R:
         """Run one operation: atomic, one round trip."""
         with translated():
-            return await run_async(self._running.one(op))
+            async with self._room:
+                return await run_async(self._running.one(op))
 
     async def run_many(self, ops: Sequence[Op[Any]]) -> list[Any]:
         """Run operations in order, in one round trip to each server."""
         with translated():
-            return await run_async(self._running.many(ops))
+            async with self._room:
+                return await run_async(self._running.many(ops))
 
     async def get(self, key: str) -> str | None:
         """The stored text (``GET``)."""
         with translated():
-            text: str | None = decoded(await self._client.get(key))
-            return text
+            async with self._room:
+                text: str | None = decoded(await self._client.get(key))
+                return text
 
     async def put(self, key: str, text: str, ttl_ms: int) -> None:
         """Store a text for `ttl_ms` whatever was there (``SET … PX``)."""
         with translated():
-            await self._client.set(key, text, px=ttl_ms)
+            async with self._room:
+                await self._client.set(key, text, px=ttl_ms)
 
     async def delete(self, *keys: str) -> int:
         """Delete keys and say how many there were (``UNLINK``)."""
         if not keys:
             return 0
         with translated():
-            return int(await self._client.unlink(*keys))
+            async with self._room:
+                return int(await self._client.unlink(*keys))
 
     async def scan(self, pattern: str) -> AsyncIterator[str]:
         """Keys that match a glob pattern (``SCAN``, never ``KEYS``)."""

@@ -18,25 +18,17 @@ from dedup.stores.slots import SLOTS, mark_in, slot_of
 from tests.contract.subjects import Driven
 from tests.engines import DURABLE, HOST, Engine, free_port
 from tests.topology.clusters import Cluster
-from tests.topology.conftest import Open
+from tests.topology.conftest import Open, server_binary
 from tests.topology.posting import LONG_AGO_MS, SINCE, Posts, all_at_once, now_ms, outcomes, signal
 from tests.topology.sentinels import wait_for
 
 
 @pytest.fixture(scope="module")
-def cluster(binary: str) -> Iterator[Cluster]:
-    """Three primaries, on each of which every write is on the disk before it is acknowledged."""
+def old(binary: str) -> Iterator[Cluster]:
+    """Three primaries that remember since long ago; every write is on the disk before it is acknowledged."""
     with Cluster(binary, DURABLE) as running:
+        remembering(running)
         yield running
-
-
-@pytest.fixture
-def old(cluster: Cluster) -> Cluster:
-    """The same, empty but for marks of long ago."""
-    for node in cluster.primaries:
-        node.client().flushall()
-    remembering(cluster)
-    return cluster
 
 
 @pytest.fixture(params=["blocking", "awaited"])
@@ -48,6 +40,12 @@ def store(request: pytest.FixtureRequest, old: Cluster, open_store: Open) -> Ite
     driven = Driven(async_redis.AsyncRedisStore(async_redis.connect(old.url)))
     yield driven
     driven.end()
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """Begins keys that no other test uses."""
+    return request.node.name.replace("[", "-").replace("]", "-")
 
 
 @pytest.fixture
@@ -80,9 +78,9 @@ def jobs_on(cluster: Cluster, number: int, count: int, name: str) -> list[Any]:
     return [next(found) for _ in range(count)]
 
 
-def test_batch_across_nodes_keeps_its_order(store: Any) -> None:
+def test_batch_across_nodes_keeps_its_order(store: Any, name: str) -> None:
     """A batch over all nodes answers in its order, and what is on one key happens in that order."""
-    keys = [f"k{number}" for number in range(300)]
+    keys = [f"{name}{number}" for number in range(300)]
     ops: list[Op[Any]] = []
     for key in keys:
         ops += [Peek(key), Claim(key, "a", 60_000, 60_000), Claim(key, "b", 60_000, 60_000)]
@@ -96,15 +94,15 @@ def test_batch_across_nodes_keeps_its_order(store: Any) -> None:
         assert found.record.outcome == "evaluated"
 
 
-def test_plain_values_on_every_node(store: Any) -> None:
+def test_plain_values_on_every_node(store: Any, name: str) -> None:
     """Values are found, scanned and deleted wherever they are."""
-    keys = [f"v{number}" for number in range(60)]
+    keys = [f"{name}{number}" for number in range(60)]
     for key in keys:
         store.put(key, key, 60_000)
     assert [store.get(key) for key in keys] == keys
-    assert sorted(store.scan("v*")) == sorted(keys)
+    assert sorted(store.scan(f"{name}*")) == sorted(keys)
     assert store.delete(*keys, "absent") == len(keys)
-    assert list(store.scan("v*")) == []
+    assert list(store.scan(f"{name}*")) == []
 
 
 def test_start_marks_every_slot(old: Cluster, open_store: Open) -> None:
@@ -114,6 +112,7 @@ def test_start_marks_every_slot(old: Cluster, open_store: Open) -> None:
     assert open_store(old.url).run(Begin(SINCE)).just_now
     assert sum(node.client().dbsize() for node in old.primaries) == SLOTS
     assert not open_store(old.url).run(Begin(SINCE)).just_now
+    remembering(old)
 
 
 def test_flush_of_one_node_holds_what_was_there(
@@ -132,6 +131,7 @@ def test_flush_of_one_node_holds_what_was_there(
     fresh = [signal(job.message.id, later_ms) for job in new]
     assert outcomes(store, posts, fresh) == ["posted"] * 10
     assert posts.doubled == []
+    remembering(old)
 
 
 def test_restart_of_a_node_that_keeps_everything_holds_nothing(old: Cluster, open_store: Open, posts: Posts) -> None:
@@ -182,17 +182,17 @@ def until(posts: Posts, count: int) -> None:
         time.sleep(0.001)
 
 
-def test_batch_follows_a_slot_that_is_half_moved(old: Cluster, store: Any) -> None:
+def test_batch_follows_a_slot_that_is_half_moved(old: Cluster, store: Any, name: str) -> None:
     """In a slot that is being moved a claim is made at the new place before the mark is read at the old one."""
-    slot = slot_of("{half}")
+    slot = slot_of(key := f"{{half}}{name}")
     source, target = old.primaries[slot * 3 // SLOTS], old.primaries[(slot * 3 // SLOTS + 1) % 3]
     old.begin_move(slot, source, target)
     try:
-        claimed, began = store.run_many([Claim("{half}1", "a", 60_000, 60_000), Begin(SINCE)])
+        claimed, began = store.run_many([Claim(key, "a", 60_000, 60_000), Begin(SINCE)])
         assert claimed.answer is Answer.ACQUIRED
         assert (began.just_now, began.since_ms) == (False, LONG_AGO_MS)
         assert source.client().exists(mark_in(slot, SINCE))
-        assert store.run_many([Claim("{half}1", "b", 60_000, 60_000), Peek("{half}1")])[0].answer is Answer.BUSY
+        assert store.run_many([Claim(key, "b", 60_000, 60_000), Peek(key)])[0].answer is Answer.BUSY
     finally:
         old.move_keys(slot, source, target)
         old.end_move(slot, target)
@@ -201,11 +201,9 @@ def test_batch_follows_a_slot_that_is_half_moved(old: Cluster, store: Any) -> No
         old.end_move(slot, source)
 
 
-def test_failover_of_a_node_holds(
-    binary: str, open_store: Open, posts: Posts, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_failover_of_a_node_holds(open_store: Open, posts: Posts, caplog: pytest.LogCaptureFixture) -> None:
     """A replica takes over its node's slots: what it does not know is held, and new signals are posted."""
-    with Cluster(binary, DURABLE, replicas=1) as running:
+    with Cluster(server_binary("valkey9"), DURABLE, replicas=1) as running:
         remembering(running)
         store, (replica,) = open_store(running.url), running.replicas
         known, lost, *new = jobs_on(running, 0, 8, "f")
