@@ -27,7 +27,9 @@ def view(stack: Stack, tally: Tally, notes: list[str]) -> RenderableType:
     """The live view: per instrument the candles evaluated, days without a market, signals posted, and deliveries that a
     claim suppressed.
     """
-    table = Table(title=f"market time {stack.clock.now():%a %Y-%m-%d %H:%M}Z", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table = Table(
+        title=f"market time {stack.clock.now():%a %Y-%m-%d %H:%M}Z", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False
+    )
     for name in ("instrument", "candles", "closed", "posted", "duplicates"):
         table.add_column(name, justify="left" if name == "instrument" else "right", no_wrap=True)
     table.add_column("last signal", no_wrap=True)
