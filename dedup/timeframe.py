@@ -91,7 +91,10 @@ class Candle:
         return as_utc(now, "now") >= self.close
 
     def __str__(self) -> str:
-        return f"{_short(self.start)}–{_short(self.close)}"  # noqa: RUF001 a range is written with an en dash
+        start, close = _short(self.start), _short(self.close)
+        day, _, time = close.partition("T")
+        # On the same day the day is said once.
+        return f"{start}–{time if start.startswith(day + 'T') else close}"  # noqa: RUF001 a range takes an en dash
 
 
 def _short(moment: datetime) -> str:

@@ -77,7 +77,7 @@ def test_result_of_evaluation_is_readable(running: Deployment, tick: AsyncResult
         "outcome": "evaluated",
         "instrument": "GOLD",
         "timeframe": "1h",
-        "candle": "2025-01-04T09:00Z–2025-01-04T10:00Z",  # noqa: RUF001 as a person reads it
+        "candle": "2025-01-04T09:00Z–10:00Z",  # noqa: RUF001 as a person reads it
         "signals": ["always_buy buy", "second buy"],
         "source": "redis",
         "attempt": 1,
@@ -95,7 +95,7 @@ def test_result_of_publishing_is_readable(running: Deployment, tick: AsyncResult
         "outcome": "posted",
         "instrument": "SILVER",
         "timeframe": "1h",
-        "candle": "2025-01-04T09:00Z–2025-01-04T10:00Z",  # noqa: RUF001 as a person reads it
+        "candle": "2025-01-04T09:00Z–10:00Z",  # noqa: RUF001 as a person reads it
         "side": "buy",
         "strategy": "always_buy",
         "signal": running.posts(candle_of("SILVER"))[0].key,

@@ -137,12 +137,12 @@ def test_a_candle_does_not_guess_a_zone() -> None:
 @pytest.mark.parametrize(
     ("start", "close", "text"),
     [
-        (NOON, NOON + timedelta(hours=1), f"2024-01-02T12:00Z{DASH}2024-01-02T13:00Z"),
-        (NOON, NOON + timedelta(seconds=5), f"2024-01-02T12:00Z{DASH}2024-01-02T12:00:05Z"),
-        (NOON, NOON + timedelta(microseconds=5), f"2024-01-02T12:00Z{DASH}2024-01-02T12:00:00.000005Z"),
+        (NOON, NOON + timedelta(hours=1), f"2024-01-02T12:00Z{DASH}13:00Z"),
+        (NOON, NOON + timedelta(seconds=5), f"2024-01-02T12:00Z{DASH}12:00:05Z"),
+        (NOON, NOON + timedelta(microseconds=5), f"2024-01-02T12:00Z{DASH}12:00:00.000005Z"),
         (datetime(1, 1, 1, tzinfo=UTC), datetime(1, 1, 2, tzinfo=UTC), f"0001-01-01T00:00Z{DASH}0001-01-02T00:00Z"),
     ],
 )
 def test_a_candle_shows_start_and_close(start: datetime, close: datetime, text: str) -> None:
-    """A candle is written as its start and its close, to the minute where that says all."""
+    """A candle is written as its start and its close, to the minute and without the day again where that says all."""
     assert str(Candle("EURUSD", Timeframe.parse("1h"), start, close)) == text
