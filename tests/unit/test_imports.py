@@ -12,8 +12,9 @@ from tests.unit.imports import Source, sources
 
 # From the core outwards: a module may import what stands on its own line or above. What is not named is the outside.
 LAYERS = (
-    ("dedup.errors", "dedup.flows", "dedup.records", "dedup.lua", "dedup.amnesia"),
+    ("dedup.errors", "dedup.flows", "dedup.records", "dedup.lua"),
     ("dedup.timeframe", "dedup.breaker", "dedup.amnesia"),
+    ("dedup.preflight",),
     ("dedup.keys",),
     ("dedup.ops",),
     ("dedup.adopt",),
