@@ -215,7 +215,8 @@ def _answers(url: str) -> Finding:
     if reply.is_redirect:
         remedy = "write the address that it redirects to: redirects are not followed, and such a signal is rejected"
         return Finding(Level.FAIL, "answers", said, remedy)
-    if reply.status_code >= 500:
+    # 501: it knows POST only, and says so.
+    if reply.status_code >= 500 and reply.status_code != 501:
         return Finding(Level.WARN, "answers", said, "look at the API: it may refuse signals as well")
     return Finding(Level.OK, "answers", said)
 
