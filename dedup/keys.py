@@ -5,7 +5,7 @@ key                                    holds
 =====================================  ==========================================================================
 ``candle:{instrument}:{tf}:{start}``   the record of a candle; once DONE it carries the candle's signals
 ``signal:publish:{instrument}:{start}``  the record of a signal; the pipeline appends ``:{tf}:{strategy}``
-``dedup:since``                        when this store's memory began, in ms of its own clock (`dedup.ops.Begin`)
+``dedup:since``                        when this store's memory began, in ms of its own clock (`dedup.marking.Begin`)
 =====================================  ==========================================================================
 
 ``{start}`` is the candle's start in UTC, ISO-8601 without offset: ``2025-01-01T10:15:00``. A prefix separates

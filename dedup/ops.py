@@ -2,7 +2,7 @@
 
 Each is a frozen dataclass. A store runs it as one atomic Lua script on one key (``lua/<script>.lua``, one round trip),
 or, in memory, as the same transition in `dedup.transitions`. ``keys()`` and ``args()`` say what the script gets,
-``parse(reply, source)`` what it said. The protocol and its state table are in ``docs/design.md``.
+``parse(reply, source)`` what it said (`dedup.replies`). The protocol and its state table are in ``docs/design.md``.
 """
 
 from __future__ import annotations
@@ -10,11 +10,28 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from dedup.amnesia import Mark, Server, Why
+from dedup.marking import Begin, Remember
 from dedup.records import Record, State
+from dedup.replies import Answer, Began, Claimed, Peeked, Remembered, Settled
+
+__all__ = [
+    "Answer",
+    "Began",
+    "Begin",
+    "Claim",
+    "Claimed",
+    "Complete",
+    "Doubt",
+    "Op",
+    "Peek",
+    "Peeked",
+    "Release",
+    "Remember",
+    "Remembered",
+    "Settled",
+]
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -35,82 +52,6 @@ class Op(Protocol[R_co]):
     def parse(self, reply: Any, source: str) -> R_co:
         """The meaning of the store's reply; `source` is `redis` or `memory`."""
         ...
-
-
-class Answer(StrEnum):
-    """What `Claim` was told."""
-
-    ACQUIRED = "acquired"
-    """The claim is held by this token: work, then settle it."""
-    DUPLICATE = "duplicate"
-    """The work is DONE; the record tells how."""
-    BUSY = "busy"
-    """Another delivery holds it, for `left_ms` more."""
-    UNKNOWN = "unknown"
-    """An effect whose outcome nobody knows is held for a person or a look-up."""
-    CONFLICT = "conflict"
-    """The key is taken by another payload: never work it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """Reply to `Claim`.
-
-    Attributes:
-        answer: what to do.
-        record: the record as it stands now.
-        left_ms: what is left of the lease (ACQUIRED, BUSY).
-        source: `redis`, `memory`, or `local`: known to be DONE without asking (`dedup.stores.local`).
-    """
-
-    answer: Answer
-    record: Record
-    left_ms: int
-    source: str
-
-    @property
-    def fresh(self) -> bool:
-        """Acquired where the store had no record at all. Only then may the store have forgotten one."""
-        return self.answer is Answer.ACQUIRED and self.record.attempt == 1
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """Reply to `Complete`, `Release`, `Doubt` and `Unhold`.
-
-    Attributes:
-        acted: the record now says what was asked for, through this call or through its resent twin.
-        record: the record as it stands now, None where there is none.
-        source: `redis` or `memory`.
-    """
-
-    acted: bool
-    record: Record | None
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class Began:
-    """Reply to `Begin`.
-
-    Attributes:
-        since_ms: when the store's memory began, ms of its clock.
-        just_now: it began with this call, or anything before it may be forgotten.
-        source: `redis` or `memory`.
-        now_ms: the store's clock; 0 where it does not say.
-        mark: as it stands; `text` is how it is stored.
-        server: the process that answered; None where it does not say.
-        why: the memory began then.
-    """
-
-    since_ms: int
-    just_now: bool
-    source: str
-    now_ms: int = 0
-    mark: Mark | None = None
-    text: str = ""
-    server: Server | None = None
-    why: Why = Why.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,68 +239,6 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
-    """Read when the store's memory began, and let it begin now where it has no such mark (`dedup.keys.since_key`)."""
-
-    script: ClassVar[str] = "begin"
-    key: str
-
-    def keys(self) -> tuple[str, ...]:
-        """KEYS[1]: the mark."""
-        return (self.key,)
-
-    def args(self) -> tuple[str | int, ...]:
-        """None."""
-        return ()
-
-    def parse(self, reply: Sequence[Any], source: str) -> Began:
-        """``{mark, just_now, now_ms, run, replid, promoted, replicas, evicted, up_s}``; `run` empty where unknown."""
-        text, just_now, now_ms, run, replid, promoted, replicas, evicted, up_s = reply
-        mark = Mark.loads(str(text)) or Mark(int(now_ms))
-        server = None
-        if run:
-            server = Server(run, replid, bool(int(promoted)), int(replicas or 0), int(evicted or 0), int(up_s or 0))
-        return Began(mark.since_ms, bool(int(just_now)), source, int(now_ms), mark, str(text), server, mark.why)
-
-
-@dataclass(frozen=True, slots=True)
-class Remember:
-    """Replace the mark of when the store's memory began, where it still is what was seen.
-
-    Attributes:
-        seen: the mark's text; empty where there was none.
-        text: what it is to be.
-    """
-
-    script: ClassVar[str] = "remember"
-    key: str
-    seen: str
-    text: str
-
-    def keys(self) -> tuple[str, ...]:
-        """KEYS[1]: the mark."""
-        return (self.key,)
-
-    def args(self) -> tuple[str | int, ...]:
-        """ARGV as ``remember.lua`` lists it."""
-        return (self.seen, self.text)
-
-    def parse(self, reply: Sequence[Any], source: str) -> Remembered:
-        """``{acted, mark}``."""
-        acted, text = reply
-        return Remembered(bool(int(acted)), str(text), source)
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """Reply to `Remember`: whether the mark is now what was asked for, its text as it stands, and where."""
-
-    acted: bool
-    text: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
 class Peek:
     """Read a record and change nothing."""
 
@@ -381,12 +260,3 @@ class Peek:
         if record is not None and record.lapse_ttl_ms:
             record = replace(record, until_ms=int(now_ms) + int(pttl_ms) - record.lapse_ttl_ms)
         return Peeked(record, int(now_ms), source)
-
-
-@dataclass(frozen=True, slots=True)
-class Peeked:
-    """Reply to `Peek`: the record, None where there is none, and the store's clock at that moment in ms."""
-
-    record: Record | None
-    now_ms: int
-    source: str

@@ -1,4 +1,4 @@
--- begin: read when this store's memory began, and who answers; it begins now where there is no mark (dedup.ops.Begin).
+-- begin: read when this store's memory began, and who answers; it begins now where there is no mark (dedup.marking.Begin).
 --   KEYS[1]  the mark
 --   ARGV     none
 -- replies    {mark, just_now (0/1), now_ms, run, replid, promoted (0/1), replicas, evicted, up_s}

@@ -1,4 +1,4 @@
--- remember: replace the mark of when this store's memory began, where it still is what was seen (dedup.ops.Remember).
+-- remember: replace the mark of when this store's memory began, where it still is what was seen (dedup.marking.Remember).
 --   KEYS[1]  the mark
 --   ARGV     1 seen (empty for no mark)  2 text
 -- replies    {acted (0/1), mark}
