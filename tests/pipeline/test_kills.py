@@ -17,6 +17,7 @@ from tests.pipeline.deploying import deploy, watch
 from tests.pipeline.deployment import Deployment
 from tests.pipeline.feeds import HOUR, ORIGIN, candle_of
 from tests.pipeline.proxy import Proxy
+from tests.pipeline.strikes import Strike
 
 CASES: dict[str, tuple[str, Kind, str]] = {
     "resend": ("resend", "stall", "SIGKILL"),
@@ -126,13 +127,13 @@ def test_candle_of_killed_worker_is_redone(deployed: Deploy) -> None:
     gold = candle_of("GOLD")
     deployment.feed("GOLD", [ORIGIN - HOUR, ORIGIN])
     with Proxy(deployment.engine.port) as proxy:
-        store = f"redis://127.0.0.1:{proxy.port}/0"
+        store = proxy.through(deployment.engine.url)
         doomed = deployment.worker(
             "doomed", "control,candles", REDIS_URL=store, CELERY_BROKER_URL=deployment.engine.url
         )
-        proxy.hold_back(script("complete").sha.encode())
+        proxy.put(Strike("drop", "request", times=None, needle=script("complete").sha.encode()))
         deployment.evaluate(gold)
-        deployment.until(proxy.holding.is_set, "the worker to complete its candle")
+        deployment.until(lambda: proxy.struck, "the worker to complete its candle")
         assert len(deployment.waiting("publish")) == 1
         doomed.kill()
     record = deployment.candle_record(gold)
