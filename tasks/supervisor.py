@@ -8,6 +8,7 @@ group reaches a worker's children too.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -16,6 +17,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tasks.refusal import EX_CONFIG
+
+log = logging.getLogger("candlelatch.supervisor")
 
 RESTART_WAIT_S = 0.5
 STOP_WAIT_S = 15.0
@@ -54,6 +59,11 @@ class Supervised:
     def running(self) -> bool:
         """Whether it runs now."""
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it ended because its configuration is wrong, which starting it again does not mend."""
+        return self._process is not None and self._process.poll() == EX_CONFIG
 
     def start(self) -> None:
         """Start it, its output appended to its log."""
@@ -173,5 +183,10 @@ class Supervisor:
                 if self._stopping.is_set():
                     return
                 for name, member in self._members.items():
-                    if not member.running and name not in self._paused:
-                        member.start()
+                    if member.running or name in self._paused:
+                        continue
+                    if member.refuses:
+                        self._paused.add(name)
+                        log.error("%s refuses its configuration: %s says why", name, member.log_path)
+                        continue
+                    member.start()

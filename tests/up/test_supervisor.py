@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tasks.supervisor import Spec, Supervisor
 
@@ -34,7 +35,7 @@ def wait_for(holds: Callable[[], bool], timeout_s: float = 15) -> bool:
 
 
 def test_process_that_exits_is_started_again(tmp_path: Path) -> None:
-    """What exits by itself, whatever its exit code, is started again and counted."""
+    """What exits by itself is started again and counted."""
     with Supervisor(tmp_path) as supervisor:
         supervisor.add(spec("short", "raise SystemExit(1)"))
         assert wait_for(lambda: supervisor["short"].starts >= 3)
@@ -82,3 +83,15 @@ def test_held_down_process_stays_down(tmp_path: Path) -> None:
         assert not wait_for(lambda: member.running, 1.5)
         supervisor.release("one")
         assert wait_for(lambda: member.running)
+
+
+def test_process_that_refuses_its_configuration_stays_down(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Exit code 78 says that a restart does not help: it is not started again, and the log says where to look."""
+    with Supervisor(tmp_path) as supervisor:
+        refusing = supervisor.add(spec("refusing", "raise SystemExit(78)"))
+        crashing = supervisor.add(spec("crashing", "raise SystemExit(1)"))
+        assert wait_for(lambda: crashing.starts >= 3)
+        assert (refusing.starts, refusing.running) == (1, False)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"refusing refuses its configuration: {refusing.log_path} says why"
+    ]
