@@ -41,7 +41,7 @@ class ProcessContainer:
         self.name = name
         self.id = uuid.uuid4().hex
         self.ready_prompt = prompt
-        self._process = Supervised(Spec(name, [*_leash(), *argv], env), home)
+        self._process = Supervised(Spec(name, [*leash(), *argv], env), home)
         self._started_at = 0
 
     @property
@@ -260,6 +260,6 @@ def _signal_of(name: str | int) -> signal.Signals:
     return signal.Signals[name] if isinstance(name, str) else signal.Signals(name)
 
 
-def _leash() -> list[str]:
+def leash() -> list[str]:
     """A test run that is killed takes its processes with it."""
     return ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
