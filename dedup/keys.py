@@ -107,6 +107,11 @@ def signal_key(
     return ":".join(parts)
 
 
+def is_candle(key: str) -> bool:
+    """Whether a key is a candle's, whose work may be done again. Any other may stand for an effect that may not."""
+    return f"{CANDLE}:" in key and f"{SIGNAL}:" not in key
+
+
 def since_key(prefix: str = "") -> str:
     """``dedup:since``."""
     return f"{prefix}{SINCE}"

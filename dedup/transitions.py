@@ -3,8 +3,9 @@
 The in-memory store runs these; Redis runs the same in ``lua/*.lua``. The contract suite and a state machine compare the
 two answer by answer, and the explorer in ``tests/model`` walks every interleaving of these.
 
-`apply(op, stored, now_ms)` takes the stored text (None where there is none) and gives what to store and the raw reply,
-in the shape that the Lua script answers and `op.parse` reads.
+`apply(op, stored, now_ms)` takes what is stored (a record or its text, None where there is none) and gives what to
+store and the raw reply, in the shape that the Lua script answers and `op.parse` reads. A record stands for its text,
+which is only made where somebody wants it: half the price of a claim in memory.
 """
 
 from __future__ import annotations
@@ -18,13 +19,21 @@ from dedup.amnesia import Mark
 from dedup.ops import Answer, Begin, Claim, Complete, Doubt, Op, Peek, Release, Remember
 from dedup.records import Record, State
 
+Stored = str | Record
+"""A record, or a text: one that is no record, or one whose value is kept to the byte."""
+
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Store `text` for `ttl_ms`; 0 keeps it for ever."""
+    """Store this for `ttl_ms`; 0 keeps it for ever."""
 
-    text: str
+    stored: Stored
     ttl_ms: int
+
+    @property
+    def text(self) -> str:
+        """As Redis would hold it."""
+        return text_of(self.stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +44,18 @@ class Step:
     write: Write | None = None
 
 
-def apply(op: Op[Any], stored: str | None, now_ms: int) -> Step:
-    """Run one operation on one stored text.
+def text_of(stored: Stored) -> str:
+    """What is stored, as a text."""
+    return stored if isinstance(stored, str) else stored.dumps()
+
+
+def record_of(stored: Stored) -> Record:
+    """What is stored, as a record."""
+    return Record.loads(stored) if isinstance(stored, str) else stored
+
+
+def apply(op: Op[Any], stored: Stored | None, now_ms: int) -> Step:
+    """Run one operation on what is stored under its key.
 
     Raises:
         TypeError: `op` is no operation of `dedup.ops`.
@@ -47,10 +66,10 @@ def apply(op: Op[Any], stored: str | None, now_ms: int) -> Step:
     return transition(op, stored, now_ms)
 
 
-def _claim(op: Claim, stored: str | None, now_ms: int) -> Step:
+def _claim(op: Claim, stored: Stored | None, now_ms: int) -> Step:
     if stored is None:
         return _acquire(op, now_ms, attempt=1)
-    record = Record.loads(stored)
+    record = record_of(stored)
     if record.foreign:
         return Step(("duplicate", 0, stored))
     if record.state is State.RELEASED:
@@ -66,7 +85,7 @@ def _claim(op: Claim, stored: str | None, now_ms: int) -> Step:
     return _claim_unknown(op, stored, record, now_ms)
 
 
-def _claim_claimed(op: Claim, stored: str, record: Record, now_ms: int) -> Step:
+def _claim_claimed(op: Claim, stored: Stored, record: Record, now_ms: int) -> Step:
     if record.token == op.token:
         return _acquire(op, now_ms, record.attempt, record.failures, record.in_doubt, record.reason)
     if record.until_ms > now_ms:
@@ -81,13 +100,13 @@ def _claim_claimed(op: Claim, stored: str, record: Record, now_ms: int) -> Step:
     return _acquire(op, now_ms, record.attempt + 1, record.failures)
 
 
-def _claim_unknown(op: Claim, stored: str, record: Record, now_ms: int) -> Step:
+def _claim_unknown(op: Claim, stored: Stored, record: Record, now_ms: int) -> Step:
     if record.held:
         return Step(("unknown", 0, stored))
     if op.resume and record.failures < op.max_failures:
         return _acquire(op, now_ms, record.attempt + 1, record.failures, in_doubt=True, reason=record.reason)
-    text = replace(record, held=True, at_ms=now_ms).dumps()
-    return Step(("unknown", 0, text), Write(text, op.held_ttl_ms or op.ttl_ms))
+    held = replace(record, held=True, at_ms=now_ms)
+    return Step(("unknown", 0, held), Write(held, op.held_ttl_ms or op.ttl_ms))
 
 
 def _acquire(op: Claim, now_ms: int, attempt: int, failures: int = 0, in_doubt: bool = False, reason: str = "") -> Step:
@@ -102,11 +121,11 @@ def _acquire(op: Claim, now_ms: int, attempt: int, failures: int = 0, in_doubt: 
         reason=reason if in_doubt else "",
         digest=op.digest,
     )
-    return Step((Answer.ACQUIRED, op.lease_ms, record), Write(record.dumps(), max(op.ttl_ms, op.lease_ms)))
+    return Step((Answer.ACQUIRED, op.lease_ms, record), Write(record, max(op.ttl_ms, op.lease_ms)))
 
 
 def _fail(op: Claim, record: Record, why: str, now_ms: int) -> Step:
-    text = Record(
+    failed = Record(
         State.DONE,
         token=record.token,
         attempt=record.attempt,
@@ -115,27 +134,27 @@ def _fail(op: Claim, record: Record, why: str, now_ms: int) -> Step:
         reason=why,
         digest=record.digest,
         outcome="failed",
-    ).dumps()
-    return Step(("duplicate", 0, text), Write(text, op.ttl_ms))
+    )
+    return Step(("duplicate", 0, failed), Write(failed, op.ttl_ms))
 
 
-def _complete(op: Complete, stored: str | None, now_ms: int) -> Step:
-    record = Record.loads(stored) if stored is not None else None
+def _complete(op: Complete, stored: Stored | None, now_ms: int) -> Step:
+    record = record_of(stored) if stored is not None else None
     if record is not None and record.state is State.DONE:
         mine = not record.foreign and (record.token, record.outcome) == (op.token, op.outcome)
         return Step((int(mine), stored))
     if not op.fact and not (record is not None and _may_decide(op, record)):
         return Step((0, stored))
-    text = _completed(op, record or Record(State.CLAIMED), now_ms)
-    return Step((1, text), Write(text, op.ttl_ms))
+    done = _completed(op, record or Record(State.CLAIMED), now_ms)
+    return Step((1, done), Write(done, op.ttl_ms))
 
 
 def _may_decide(op: Complete, record: Record) -> bool:
     return record.token == op.token and record.state is not State.RELEASED and not record.in_doubt
 
 
-def _completed(op: Complete, record: Record, now_ms: int) -> str:
-    text = Record(
+def _completed(op: Complete, record: Record, now_ms: int) -> Stored:
+    done = Record(
         State.DONE,
         token=op.token,
         attempt=record.attempt,
@@ -145,14 +164,14 @@ def _completed(op: Complete, record: Record, now_ms: int) -> str:
         reason=op.reason,
         digest=record.digest or op.digest,
         outcome=op.outcome,
-    ).dumps()
-    return f'{text[:-1]},"v":{op.value}}}' if op.value else text
+    )
+    return f'{done.dumps()[:-1]},"v":{op.value}}}' if op.value else done
 
 
-def _release(op: Release, stored: str | None, now_ms: int) -> Step:
+def _release(op: Release, stored: Stored | None, now_ms: int) -> Step:
     if stored is None:
         return Step((0, None))
-    record = Record.loads(stored)
+    record = record_of(stored)
     if record.token != op.token or record.state is State.DONE:
         return Step((0, stored))
     if record.state is State.RELEASED or (record.state is State.UNKNOWN and record.in_doubt):
@@ -162,39 +181,38 @@ def _release(op: Release, stored: str | None, now_ms: int) -> Step:
         record = replace(record, state=State.UNKNOWN)
     else:
         record = replace(record, state=State.RELEASED, held=False, reason=op.reason)
-    text = record.dumps()
-    return Step((1, text), Write(text, max(op.ttl_ms, op.retry_ms)))
+    return Step((1, record), Write(record, max(op.ttl_ms, op.retry_ms)))
 
 
-def _doubt(op: Doubt, stored: str | None, now_ms: int) -> Step:
+def _doubt(op: Doubt, stored: Stored | None, now_ms: int) -> Step:
     if stored is None:
         record = Record(State.UNKNOWN, token=op.token, digest=op.digest)
     else:
-        record = Record.loads(stored)
+        record = record_of(stored)
         if record.token != op.token or record.state not in (State.CLAIMED, State.UNKNOWN):
             return Step((0, stored))
-    text = replace(
+    doubted = replace(
         record,
         state=State.UNKNOWN,
         reason=op.reason,
         at_ms=now_ms,
         until_ms=now_ms + op.retry_ms,
         held=record.held or op.hold,
-    ).dumps()
-    return Step((1, text), Write(text, max(op.ttl_ms, op.retry_ms)))
+    )
+    return Step((1, doubted), Write(doubted, max(op.ttl_ms, op.retry_ms)))
 
 
-def _begin(op: Begin, stored: str | None, now_ms: int) -> Step:
+def _begin(op: Begin, stored: Stored | None, now_ms: int) -> Step:
     # This process is its own server: its memory ends with it, so that there is nobody to name.
     nobody = (now_ms, "", "", 0, 0, 0, 0)
-    if stored is not None and Mark.loads(stored) is not None:
+    if stored is not None and Mark.loads(text_of(stored)) is not None:
         # Whoever wrote it may have given it an end; a mark has none.
         return Step((stored, 0, *nobody), Write(stored, 0))
     return Step((str(now_ms), 1, *nobody), Write(str(now_ms), 0))
 
 
-def _remember(op: Remember, stored: str | None, now_ms: int) -> Step:
-    found = stored or ""
+def _remember(op: Remember, stored: Stored | None, now_ms: int) -> Step:
+    found = "" if stored is None else text_of(stored)
     if found == op.text:
         return Step((1, found))
     if found != op.seen:
@@ -202,18 +220,19 @@ def _remember(op: Remember, stored: str | None, now_ms: int) -> Step:
     return Step((1, op.text), Write(op.text, 0))
 
 
-def _adopt(op: Adopt, stored: str | None, now_ms: int) -> Step:
+def _adopt(op: Adopt, stored: Stored | None, now_ms: int) -> Step:
     if stored is not None:
-        return Step((int(stored == op.text), stored))
+        found = text_of(stored)
+        return Step((int(found == op.text), found))
     return Step((1, op.text), Write(op.text, op.ttl_ms))
 
 
-def _peek(op: Peek, stored: str | None, now_ms: int) -> Step:
+def _peek(op: Peek, stored: Stored | None, now_ms: int) -> Step:
     # The time left of the key matters only to a record that Redis wrote with a plain SET.
     return Step((stored, now_ms, 0))
 
 
-_TRANSITIONS: dict[type[Any], Callable[[Any, str | None, int], Step]] = {
+_TRANSITIONS: dict[type[Any], Callable[[Any, Stored | None, int], Step]] = {
     Claim: _claim,
     Complete: _complete,
     Release: _release,

@@ -183,7 +183,7 @@ def in_memory(clock: SetClock, behind: MemoryStore, store: Store) -> Subject:
     def ttl_ms(key: str) -> int:
         if behind.get(key) is None:
             return -2
-        _, expires_ms = behind._entries[key]
+        expires_ms = behind._entries[key].expires_ms
         return expires_ms - clock() if expires_ms else -1
 
     return Subject(store, clock.pass_ms, ttl_ms)

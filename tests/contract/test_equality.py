@@ -142,7 +142,7 @@ def test_memory_equals_redis(server: Engine, history: list[Any]) -> None:
             assert take(memory, step) == take(redis, step)
             for key in (*KEYS, MARK):
                 assert kept(memory, key) == kept(redis, key)
-                expires_ms = memory._entries[key][1] if memory.get(key) is not None else 0
+                expires_ms = memory._entries[key].expires_ms if memory.get(key) is not None else 0
                 left_ms = expires_ms - clock() if expires_ms else 0
                 assert in_hours(left_ms) == in_hours(max(0, int(admin.pttl(key))))
     finally:
