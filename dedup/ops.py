@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from dedup.marking import Begin, Remember
 from dedup.records import Record, State
-from dedup.replies import Answer, Began, Claimed, Peeked, Remembered, Settled
+from dedup.replies import Answer, Began, Claimed, Peeked, Remembered, Settled, parse_settled, read_record
+from dedup.resolving import Resolution, Resolve
 
 __all__ = [
     "Answer",
@@ -30,6 +31,8 @@ __all__ = [
     "Release",
     "Remember",
     "Remembered",
+    "Resolution",
+    "Resolve",
     "Settled",
 ]
 
@@ -131,16 +134,6 @@ def _quoted(text: str) -> str:
     return f'"{text}"' if text.isalnum() else json.dumps(text, ensure_ascii=False)
 
 
-def _loaded(text: str | Record | None) -> Record | None:
-    # An empty text is a foreign value, not an absent one.
-    return text if text is None or isinstance(text, Record) else Record.loads(text)
-
-
-def _parse_settled(reply: Sequence[Any], source: str) -> Settled:
-    acted, record = reply
-    return Settled(bool(int(acted)), _loaded(record), source)
-
-
 @dataclass(frozen=True, slots=True)
 class Complete:
     """Make the record DONE. The first DONE stands.
@@ -174,7 +167,7 @@ class Complete:
         """ARGV as ``complete.lua`` lists it."""
         return (self.token, self.outcome, self.ttl_ms, self.value, self.reason, self.digest, int(self.fact))
 
-    parse = staticmethod(_parse_settled)
+    parse = staticmethod(parse_settled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +198,7 @@ class Release:
         """ARGV as ``release.lua`` lists it."""
         return (self.token, self.ttl_ms, self.retry_ms, self.reason, int(self.failed))
 
-    parse = staticmethod(_parse_settled)
+    parse = staticmethod(parse_settled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +228,7 @@ class Doubt:
         """ARGV as ``doubt.lua`` lists it."""
         return (self.token, self.reason, self.ttl_ms, int(self.hold), self.retry_ms, self.digest)
 
-    parse = staticmethod(_parse_settled)
+    parse = staticmethod(parse_settled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +249,7 @@ class Peek:
     def parse(self, reply: Sequence[Any], source: str) -> Peeked:
         """``{record or nil, now_ms, pttl_ms}``."""
         text, now_ms, pttl_ms = reply
-        record = _loaded(text)
+        record = read_record(text)
         if record is not None and record.lapse_ttl_ms:
             record = replace(record, until_ms=int(now_ms) + int(pttl_ms) - record.lapse_ttl_ms)
         return Peeked(record, int(now_ms), source)

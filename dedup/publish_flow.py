@@ -21,12 +21,12 @@ conflict     its key is taken by another payload: never posted
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dedup.delivery import Attempted, Message, Verdict
 from dedup.ops import Answer, Began, Claimed, Op, Settled
-from dedup.rules import OnUnknown, SignalRules
+from dedup.rules import OnUnknown, SignalRules, token_start
 
 BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Waits between attempts, by attempt, before jitter."""
@@ -63,6 +63,7 @@ class Published:
         retry_in_s: with `retry`: seconds until it is due again.
         first: with `duplicate`: the outcome that stands.
         source: `redis`, `memory`, or `local`: known to be settled without asking.
+        token: the first characters of this delivery's.
     """
 
     outcome: str
@@ -72,6 +73,7 @@ class Published:
     status: int | None = None
     retry_in_s: float | None = None
     first: str = ""
+    token: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +132,17 @@ def publishing(job: Publication, rules: SignalRules, token: str, since_key: str,
     started_ms = around.monotonic_ms()
     claimed, began = yield Ask((rules.claim(job.key, token, job.digest), rules.begin(since_key)))
     if claimed.answer is not Answer.ACQUIRED:
-        return _not_acquired(claimed)
+        return _not_acquired(claimed, token)
     # Whatever the attempt: a command that was delayed past the forgetting may have begun a record anew.
-    forgot = _why_forgotten(began) if forgotten(began, job.closed_at_ms, around.now_ms()) else ""
+    # What a person let go was known to them, and to this store.
+    granted = claimed.record.granted
+    forgot = _why_forgotten(began) if not granted and forgotten(began, job.closed_at_ms, around.now_ms()) else ""
     attempt = _Attempt(job, rules, token, claimed, around, started_ms, forgot)
     if forgot and rules.on_unknown is not OnUnknown.RESEND:
         return (yield from attempt.recover_forgotten())
     if job.expires_at_ms is not None and around.now_ms() >= job.expires_at_ms:
         return (yield from attempt.give_up("expired", "its expiry passed before it could be posted"))
-    if claimed.record.in_doubt and rules.on_unknown is OnUnknown.LOOKUP:
+    if claimed.record.in_doubt and not granted and rules.on_unknown is OnUnknown.LOOKUP:
         return (yield from attempt.look_up(claimed.record.reason))
     return (yield from attempt.send())
 
@@ -165,7 +169,7 @@ def _why_forgotten(began: Began) -> str:
     )
 
 
-def _not_acquired(claimed: Claimed) -> Published:
+def _not_acquired(claimed: Claimed, token: str) -> Published:
     record = claimed.record
     outcome, reason = {
         Answer.DUPLICATE: ("duplicate", f"settled before as {record.outcome}"),
@@ -173,7 +177,7 @@ def _not_acquired(claimed: Claimed) -> Published:
         Answer.UNKNOWN: ("held", record.reason),
         Answer.CONFLICT: ("conflict", f"the key holds another payload, digest {record.digest}"),
     }[claimed.answer]
-    return Published(outcome, reason, claimed.source, record.attempt, first=record.outcome)
+    return Published(outcome, reason, claimed.source, record.attempt, first=record.outcome, token=token_start(token))
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,8 +283,8 @@ class _Attempt:
     def _result(
         self, outcome: str, reason: str, status: int | None = None, retry_in_s: float | None = None
     ) -> Published:
-        attempt = self.claimed.record.attempt
-        return Published(outcome, _clip(reason), self.claimed.source, attempt, status, retry_in_s)
+        attempt, token = self.claimed.record.attempt, token_start(self.token)
+        return Published(outcome, _clip(reason), self.claimed.source, attempt, status, retry_in_s, token=token)
 
     def _wait_s(self, retry_after_s: float | None) -> float:
         wait_s = retry_after_s
@@ -299,7 +303,7 @@ def _overtaken(settled: Settled, result: Published) -> Published:
     stands = "nothing" if record is None else record.outcome or record.state.value
     reason = f"{result.outcome} ({result.reason}), but the record had moved on: {stands}"
     outcome = result.outcome if result.outcome == "posted" else "busy"
-    return Published(outcome, _clip(reason), result.source, result.attempt, result.status, first=stands)
+    return replace(result, outcome=outcome, reason=_clip(reason), retry_in_s=None, first=stands)
 
 
 def _clip(reason: str) -> str:

@@ -14,6 +14,9 @@ field  meaning
 ``a``  at, ms: when the record was written
 ``p``  1 where an earlier attempt's effect is in doubt
 ``h``  1 where only a person or a look-up may settle it: HELD
+``g``  1 where a person lets it be sent once more: the next claim goes on, whatever the policy
+``b``  by whom it was settled by hand, last
+``y``  why they settled it so
 ``w``  why: the reason in words
 ``d``  digest of the payload
 ``o``  outcome (done)
@@ -64,6 +67,9 @@ class Record:
     outcome: str = ""
     value: Any = None
     lapse_ttl_ms: int = 0
+    granted: bool = False
+    by: str = ""
+    by_why: str = ""
 
     def dumps(self) -> str:
         """The record as it is stored."""
@@ -78,6 +84,7 @@ class Record:
         }
         fields |= {"u": self.until_ms, "l": self.lapse_ttl_ms, "a": self.at_ms}
         fields |= {"p": int(self.in_doubt), "h": int(self.held), "w": self.reason, "d": self.digest, "o": self.outcome}
+        fields |= {"g": int(self.granted), "b": self.by, "y": self.by_why}
         kept = {letter: value for letter, value in fields.items() if value not in ("", 0)}
         return kept if self.value is None else kept | {"v": self.value}
 
@@ -106,6 +113,9 @@ class Record:
             outcome=fields.get("o", ""),
             value=fields.get("v"),
             lapse_ttl_ms=int(fields.get("l", 0)),
+            granted=bool(fields.get("g", 0)),
+            by=fields.get("b", ""),
+            by_why=fields.get("y", ""),
         )
 
     @property

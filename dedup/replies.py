@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from dedup.amnesia import Mark, Server, Why
 from dedup.records import Record
@@ -48,7 +50,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Reply to `Complete`, `Release`, `Doubt` and `Unhold`.
+    """Reply to `Complete`, `Release`, `Doubt` and `Resolve`.
 
     Attributes:
         acted: the record now says what was asked for, through this call or through its resent twin.
@@ -101,3 +103,15 @@ class Peeked:
     record: Record | None
     now_ms: int
     source: str
+
+
+def read_record(text: str | Record | None) -> Record | None:
+    """The record in a reply, None where there is none. In memory it comes as it is."""
+    # An empty text is a foreign value, not an absent one.
+    return text if text is None or isinstance(text, Record) else Record.loads(text)
+
+
+def parse_settled(reply: Sequence[Any], source: str) -> Settled:
+    """``{acted, record or nil}``."""
+    acted, record = reply
+    return Settled(bool(int(acted)), read_record(record), source)

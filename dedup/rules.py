@@ -10,12 +10,18 @@ import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dedup.ops import Begin, Claim, Complete, Doubt, Release
+from dedup.ops import Begin, Claim, Complete, Doubt, Release, Resolution, Resolve
+from dedup.records import Record
 
 
 def new_token() -> str:
     """A fresh nonce for one delivery: 64 random bits in hex. Never use a task id, which redeliveries share."""
     return secrets.token_hex(8)
+
+
+def token_start(token: str) -> str:
+    """As much of a token as is shown to people: enough to tell deliveries apart, too little to act for one."""
+    return token[:6]
 
 
 class OnUnknown(StrEnum):
@@ -116,3 +122,10 @@ class SignalRules:
     def doubt(self, key: str, token: str, digest: str, reason: str, hold: bool, retry_s: float = 0) -> Doubt:
         """Nobody knows whether it was posted. Kept as long as what is held: a doubt may meet a record that is."""
         return Doubt(key, token, reason, self.held_ttl_ms, hold, int(retry_s * 1000), digest)
+
+    def resolve(self, key: str, token: str, seen: Record, resolution: Resolution, by: str, why: str) -> Resolve:
+        """A person settles what is HELD, as they have seen it."""
+        outcome = "" if resolution is Resolution.RESEND else resolution.value
+        # What is sent once more is known for as long as what is held: it may be again.
+        ttl_ms = self.ttl_ms if outcome else self.held_ttl_ms
+        return Resolve(key, token, seen.token, seen.attempt, seen.at_ms, outcome, by, why, ttl_ms)

@@ -16,11 +16,14 @@ from typing import Any
 
 from dedup.adopt import Adopt
 from dedup.amnesia import Mark
-from dedup.ops import Answer, Begin, Claim, Complete, Doubt, Op, Peek, Release, Remember
+from dedup.ops import Answer, Begin, Claim, Complete, Doubt, Op, Peek, Release, Remember, Resolve
 from dedup.records import Record, State
 
 Stored = str | Record
 """A record, or a text: one that is no record, or one whose value is kept to the byte."""
+
+
+_NOTHING = Record(State.CLAIMED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +90,14 @@ def _claim(op: Claim, stored: Stored | None, now_ms: int) -> Step:
 
 def _claim_claimed(op: Claim, stored: Stored, record: Record, now_ms: int) -> Step:
     if record.token == op.token:
-        return _acquire(op, now_ms, record.attempt, record.failures, record.in_doubt, record.reason)
+        return _acquire(op, now_ms, record.attempt, record.failures, record)
     if record.until_ms > now_ms:
         return Step(("busy", record.until_ms - now_ms, stored))
     why = f"the lease ran out under attempt {record.attempt}"
     record = replace(record, failures=record.failures + 1)
     if op.effect:
-        lapsed = replace(record, state=State.UNKNOWN, until_ms=0, reason=record.reason or why)
+        # What a person let go has had its delivery.
+        lapsed = replace(record, state=State.UNKNOWN, until_ms=0, reason=record.reason or why, granted=False)
         return _claim_unknown(op, stored, lapsed, now_ms)
     if record.failures >= op.max_failures:
         return _fail(op, record, why, now_ms)
@@ -103,13 +107,14 @@ def _claim_claimed(op: Claim, stored: Stored, record: Record, now_ms: int) -> St
 def _claim_unknown(op: Claim, stored: Stored, record: Record, now_ms: int) -> Step:
     if record.held:
         return Step(("unknown", 0, stored))
-    if op.resume and record.failures < op.max_failures:
-        return _acquire(op, now_ms, record.attempt + 1, record.failures, in_doubt=True, reason=record.reason)
+    if record.granted or (op.resume and record.failures < op.max_failures):
+        return _acquire(op, now_ms, record.attempt + 1, record.failures, replace(record, in_doubt=True))
     held = replace(record, held=True, at_ms=now_ms)
     return Step(("unknown", 0, held), Write(held, op.held_ttl_ms or op.ttl_ms))
 
 
-def _acquire(op: Claim, now_ms: int, attempt: int, failures: int = 0, in_doubt: bool = False, reason: str = "") -> Step:
+def _acquire(op: Claim, now_ms: int, attempt: int, failures: int = 0, before: Record = _NOTHING) -> Step:
+    """Claimed. Of what was there `before`, its doubt and what a person said about it go on."""
     record = Record(
         State.CLAIMED,
         token=op.token,
@@ -117,9 +122,12 @@ def _acquire(op: Claim, now_ms: int, attempt: int, failures: int = 0, in_doubt: 
         failures=failures,
         until_ms=now_ms + op.lease_ms,
         at_ms=now_ms,
-        in_doubt=in_doubt,
-        reason=reason if in_doubt else "",
+        in_doubt=before.in_doubt,
+        reason=before.reason if before.in_doubt else "",
         digest=op.digest,
+        granted=before.granted,
+        by=before.by,
+        by_why=before.by_why,
     )
     return Step((Answer.ACQUIRED, op.lease_ms, record), Write(record, max(op.ttl_ms, op.lease_ms)))
 
@@ -164,6 +172,8 @@ def _completed(op: Complete, record: Record, now_ms: int) -> Stored:
         reason=op.reason,
         digest=record.digest or op.digest,
         outcome=op.outcome,
+        by=record.by,
+        by_why=record.by_why,
     )
     return f'{done.dumps()[:-1]},"v":{op.value}}}' if op.value else done
 
@@ -198,8 +208,35 @@ def _doubt(op: Doubt, stored: Stored | None, now_ms: int) -> Step:
         at_ms=now_ms,
         until_ms=now_ms + op.retry_ms,
         held=record.held or op.hold,
+        granted=False,
     )
     return Step((1, doubted), Write(doubted, max(op.ttl_ms, op.retry_ms)))
+
+
+def _resolve(op: Resolve, stored: Stored | None, now_ms: int) -> Step:
+    if stored is None:
+        return Step((0, None))
+    record = record_of(stored)
+    if _is_twin(op, record):
+        return Step((1, stored))
+    held = record.state is State.UNKNOWN and record.held
+    seen = (op.seen_token, op.seen_attempt, op.seen_at_ms)
+    if not held or (record.token, record.attempt, record.at_ms) != seen:
+        return Step((0, stored))
+    record = replace(record, token=op.token, at_ms=now_ms, until_ms=0, held=False, by=op.by, by_why=op.why)
+    if op.outcome:
+        record = replace(record, state=State.DONE, outcome=op.outcome, granted=False)
+    else:
+        record = replace(record, granted=True)
+    return Step((1, record), Write(record, op.ttl_ms))
+
+
+def _is_twin(op: Resolve, record: Record) -> bool:
+    if record.foreign or record.token != op.token:
+        return False
+    if op.outcome:
+        return record.state is State.DONE and record.outcome == op.outcome
+    return record.state is State.UNKNOWN and record.granted
 
 
 def _begin(op: Begin, stored: Stored | None, now_ms: int) -> Step:
@@ -237,6 +274,7 @@ _TRANSITIONS: dict[type[Any], Callable[[Any, Stored | None, int], Step]] = {
     Complete: _complete,
     Release: _release,
     Doubt: _doubt,
+    Resolve: _resolve,
     Begin: _begin,
     Remember: _remember,
     Adopt: _adopt,

@@ -26,8 +26,9 @@ local function write(rec, keep_ms)
   return text
 end
 
-local function acquire(attempt, failures, doubt)
+local function acquire(attempt, failures, doubt, before)
   local rec = {s = 'claimed', t = token, n = attempt, u = now + lease}
+  if before then rec.g, rec.b, rec.y = before.g, before.b, before.y end
   if failures > 0 then rec.f = failures end
   if doubt then rec.p, rec.w = 1, doubt end
   if digest ~= '' then rec.d = digest end
@@ -66,7 +67,7 @@ if rec.s == 'done' then
 end
 if rec.s == 'claimed' then
   if rec.t == token then
-    return acquire(attempt, failures, rec.p == 1 and (rec.w or ''))
+    return acquire(attempt, failures, rec.p == 1 and (rec.w or ''), rec)
   end
   local left = rec.l and redis.call('PTTL', key) - rec.l or (rec.u or 0) - now
   if left > 0 then
@@ -80,13 +81,14 @@ if rec.s == 'claimed' then
     end
     return acquire(attempt + 1, failures)
   end
-  rec.s, rec.f, rec.u, rec.l, rec.w = 'unknown', failures, nil, nil, rec.w or why
+  -- What a person let go has had its delivery.
+  rec.s, rec.f, rec.u, rec.l, rec.g, rec.w = 'unknown', failures, nil, nil, nil, rec.w or why
 end
 if rec.h == 1 then
   return {'unknown', 0, raw}
 end
-if resume and failures < max_failures then
-  return acquire(attempt + 1, failures, rec.w or '')
+if rec.g == 1 or (resume and failures < max_failures) then
+  return acquire(attempt + 1, failures, rec.w or '', rec)
 end
 rec.h = 1
 return {'unknown', 0, write(rec, held_ttl)}

@@ -35,6 +35,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local done = {s = 'done', o = outcome, t = token, n = rec.n or 1, a = now}
 if rec.f then done.f = rec.f end
 if rec.p then done.p = rec.p end
+done.b, done.y = rec.b, rec.y
 if reason ~= '' then done.w = reason end
 if rec.d then done.d = rec.d elseif digest ~= '' then done.d = digest end
 local text = cjson.encode(done)

@@ -27,7 +27,7 @@ end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-rec.s, rec.w, rec.a, rec.u, rec.l = 'unknown', reason, now, now + retry, nil
+rec.s, rec.w, rec.a, rec.u, rec.l, rec.g = 'unknown', reason, now, now + retry, nil, nil
 if hold then rec.h = 1 end
 local text = cjson.encode(rec)
 redis.call('SET', key, text, 'PX', math.max(ttl, retry))

@@ -17,7 +17,7 @@ LAYERS = (
     ("dedup.preflight",),
     ("dedup.keys",),
     ("dedup.replies",),
-    ("dedup.marking", "dedup.ops"),
+    ("dedup.marking", "dedup.resolving", "dedup.ops"),
     ("dedup.adopt",),
     ("dedup.transitions",),
     ("dedup.stores",),
