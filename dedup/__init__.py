@@ -38,6 +38,7 @@ from dedup.options import DedupOptions, configure, configured
 from dedup.publication import publication_of
 from dedup.publisher import Delivery, Publication, Published, SignalPublisher
 from dedup.records import Record, State
+from dedup.resolving import Resolution
 from dedup.rules import CandleRules, OnUnknown, SignalRules, new_token
 from dedup.signals import Signal, signal_id
 from dedup.stores.circuit import Circuit
@@ -87,6 +88,7 @@ __all__ = [
     "Published",
     "Record",
     "RedisStore",
+    "Resolution",
     "Settled",
     "Signal",
     "SignalPublishCache",

@@ -27,6 +27,8 @@ S = TypeVar("S", bound=Store | AsyncStore)
 
 BATCH = 1000
 
+MAX_SAID_CHARS = 300
+
 
 class StoredRecord(NamedTuple):
     """A record and the key that it stands under."""
@@ -184,6 +186,18 @@ def check_state(state: State | str | None) -> State | None:
         return None if state is None else State(state)
     except ValueError:
         raise InvalidInput("state", str(state), f"write one of {', '.join(State)}") from None
+
+
+def check_said(by: str, why: str) -> None:
+    """Refuse a decision that nobody answers for.
+
+    Raises:
+        InvalidInput: who or why is empty, or too long for a record.
+    """
+    for name, said in (("by", by), ("why", why)):
+        if not said.strip() or len(said) > MAX_SAID_CHARS:
+            shown = said[:MAX_SAID_CHARS]
+            raise InvalidInput(name, shown, f"write 1 to {MAX_SAID_CHARS} characters: it is kept in the record")
 
 
 def _batches(keys: Sequence[str]) -> Iterable[Sequence[str]]:

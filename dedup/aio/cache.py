@@ -12,15 +12,17 @@ from dedup.cache_base import (
     BaseCandleCache,
     BaseSignalPublishCache,
     StoredRecord,
+    check_said,
     check_state,
     dump_value,
     load_value,
 )
 from dedup.errors import StoreUnavailable
 from dedup.flows import run_async
-from dedup.ops import Claimed, Op, Peeked, Settled
+from dedup.ops import Claimed, Op, Peeked, Resolution, Settled
 from dedup.options import DedupOptions, configured
 from dedup.records import Record, State
+from dedup.rules import new_token
 from dedup.stores.protocol import AsyncStore
 
 __all__ = [
@@ -127,6 +129,23 @@ class SignalPublishCache(BaseSignalPublishCache[AsyncStore], _Values):
     async def ask(self, ops: Sequence[Op[Any]]) -> list[Any]:
         """Run a publisher's operations in one round trip."""
         return await self.store.run_many(ops)
+
+    async def resolve(self, key: str, seen: Record, resolution: Resolution, by: str, why: str) -> Settled:
+        """A person settles a signal that is held, as they have seen it; see `dedup.resolving`.
+
+        Where it did not act, the record has moved on since, and the reply holds what stands there now.
+
+        Args:
+            seen: the record that they have seen.
+            resolution: what they say.
+            by: who they are; kept in the record.
+            why: in words; kept in the record.
+
+        Raises:
+            InvalidInput: nobody says so, or without a reason.
+        """
+        check_said(by, why)
+        return await self.store.run(self.rules.resolve(key, new_token(), seen, resolution, by, why))
 
 
 async def get_candle_cache(options: DedupOptions | None = None) -> CandleCache:

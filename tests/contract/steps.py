@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from dedup.ops import Claim, Claimed, Complete, Doubt, Peek, Release
+from dedup.ops import Claim, Claimed, Complete, Doubt, Peek, Release, Resolve
 from dedup.records import Record
 from dedup.stores.protocol import Store
 from tests.contract.subjects import Subject
@@ -30,6 +30,13 @@ def release(token: str, **fields: Any) -> Release:
 
 def doubt(token: str, reason: str = "read timeout", hold: bool = False, **fields: Any) -> Doubt:
     return Doubt(KEY, token, reason, **{"ttl_ms": TTL_MS, "hold": hold, **fields})
+
+
+def resolve(token: str, seen: Record, outcome: str = "", **fields: Any) -> Resolve:
+    """Settle what was seen: as `outcome`, or to be sent once more where there is none."""
+    of_seen = {"seen_token": seen.token, "seen_attempt": seen.attempt, "seen_at_ms": seen.at_ms}
+    said = {"by": "anna", "why": "asked the broker", "ttl_ms": TTL_MS}
+    return Resolve(KEY, token, outcome=outcome, **{**of_seen, **said, **fields})
 
 
 def record_of(store: Store) -> Record:

@@ -177,6 +177,19 @@ def async_valkey9(request: pytest.FixtureRequest) -> Iterator[Subject]:
     store.end()
 
 
+def cluster(request: pytest.FixtureRequest) -> Iterator[Subject]:
+    """A Cluster."""
+    running: Cluster = request.getfixturevalue("empty_cluster")
+    yield on_cluster(_kept(request, running, lambda: RedisStore(connect(running.url))), running)
+
+
+def async_cluster(request: pytest.FixtureRequest) -> Iterator[Subject]:
+    """A Cluster, awaited."""
+    running: Cluster = request.getfixturevalue("empty_cluster")
+    make = lambda: Driven(AsyncRedisStore(async_connect(running.url)))  # noqa: E731
+    yield on_cluster(_kept(request, running, make), running)
+
+
 def in_memory(clock: SetClock, behind: MemoryStore, store: Store) -> Subject:
     """A subject whose records are in `behind`."""
 
@@ -192,17 +205,35 @@ def in_memory(clock: SetClock, behind: MemoryStore, store: Store) -> Subject:
 def on_engine(store: Store, engine: Engine) -> Iterator[Subject]:
     """A subject whose records are on a server."""
     admin = engine.client()
+    yield Subject(store, waiting(store), lambda key: int(admin.pttl(key)), admin)
+    store.close()
+    admin.close()
+
+
+def on_cluster(store: Store, running: Cluster) -> Subject:
+    """A subject whose records are on a Cluster. It has no one server to look at."""
+
+    def ttl_ms(key: str) -> int:
+        admin = running.node_of(key).client()
+        left_ms = int(admin.pttl(key))
+        admin.close()
+        return left_ms
+
+    return Subject(store, waiting(store), ttl_ms)
+
+
+def waiting(store: Store) -> Callable[[int], None]:
+    """Waits by the clock of a store's server."""
 
     def pass_ms(ms: int) -> None:
         until_ms = store.run(Peek("clock")).now_ms + ms
         while store.run(Peek("clock")).now_ms < until_ms:
             time.sleep(ms / 4000)
 
-    yield Subject(store, pass_ms, lambda key: int(admin.pttl(key)), admin)
-    store.close()
-    admin.close()
+    return pass_ms
 
 
 IN_MEMORY = {made.__name__: made for made in (memory, async_memory, fallback_away)}
 ON_SERVER = {made.__name__: made for made in (valkey9, redis7, undecoded, in_batches, async_valkey9, fallback, local)}
-SUBJECTS = {**IN_MEMORY, **ON_SERVER}
+ON_CLUSTER = {made.__name__: made for made in (cluster, async_cluster)}
+SUBJECTS = {**IN_MEMORY, **ON_SERVER, **ON_CLUSTER}

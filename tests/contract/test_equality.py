@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dedup.adopt import Adopt, Adopted
-from dedup.ops import Began, Begin, Claim, Claimed, Complete, Doubt, Op, Peek, Peeked, Release, Settled
+from dedup.ops import Began, Begin, Claim, Claimed, Complete, Doubt, Op, Peek, Peeked, Release, Resolve, Settled
 from dedup.records import Record, State
 from dedup.stores.connect import connect
 from dedup.stores.memory import MemoryStore
@@ -35,6 +35,13 @@ class Lapse:
     """The lease runs out."""
 
     key: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """A person looks at a key, and resolves what they have seen at once: `op` without what was seen."""
+
+    op: Resolve
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,8 @@ texts = st.sampled_from(
         '{"s":"released","f":9}',
         '{"s":"unknown","t":"b","p":1}',
         '{"s":"unknown","h":1,"d":"d1"}',
+        '{"s":"unknown","t":"a","g":1,"b":"anna","y":"asked","w":"read timeout","f":9}',
+        '{"s":"claimed","t":"b","g":1,"b":"anna","p":1}',
     ]
 )
 
@@ -108,13 +117,40 @@ completes = st.builds(
 )
 releases = st.builds(Release, keys, tokens, ttl_ms=hours, retry_ms=retries, reason=reasons, failed=st.booleans())
 doubts = st.builds(Doubt, keys, tokens, reasons, ttl_ms=hours, hold=st.booleans(), retry_ms=retries, digest=digests)
+resolutions = st.builds(
+    Resolve,
+    keys,
+    tokens,
+    tokens | st.just(""),
+    st.integers(1, 2),
+    st.just(0),
+    st.sampled_from(["", "posted", "rejected"]),
+    st.sampled_from(["", "anna"]),
+    reasons,
+    ttl_ms=hours,
+)
 adoptions = st.builds(Adopt, keys, texts, ttl_ms=hours)
-operations = claims | claims | completes | releases | doubts | adoptions | st.builds(Peek, keys) | st.just(Begin(MARK))
+read = st.builds(Peek, keys) | st.just(Begin(MARK))
+operations = claims | claims | completes | releases | doubts | resolutions | adoptions | read
 by_hand = st.builds(Put, st.sampled_from([*KEYS, MARK]), texts) | st.builds(Delete, st.sampled_from([*KEYS, MARK]))
 batches = st.builds(Batch, st.lists(operations, max_size=4).map(tuple))
 # A lease that runs out is only seen by the claim that comes after it.
 takeovers = st.tuples(st.builds(Lapse, keys), claims)
-step = operations | releases | doubts | takeovers | takeovers | by_hand | batches
+# Only what is held can be resolved, and only a claim shows what was let go.
+held = doubts.map(lambda op: replace(op, hold=True))
+settled_by_hand = st.tuples(st.builds(Look, resolutions), claims | resolutions | releases | completes)
+step = (
+    operations
+    | releases
+    | doubts
+    | held
+    | settled_by_hand
+    | settled_by_hand
+    | takeovers
+    | takeovers
+    | by_hand
+    | batches
+)
 histories = st.lists(step.map(lambda made: made if isinstance(made, tuple) else (made,)), max_size=20).map(
     lambda parts: [one for part in parts for one in part]
 )
@@ -157,6 +193,10 @@ def take(store: Store, step: Any) -> Any:
         if record is not None and record.state is State.CLAIMED:
             store.put(step.key, replace(record, until_ms=LAPSED_MS, lapse_ttl_ms=0).dumps(), HOUR_MS)
         return None
+    if isinstance(step, Look):
+        record = store.run(Peek(step.op.key)).record or Record(State.DONE)
+        as_seen = {"seen_token": record.token, "seen_attempt": record.attempt, "seen_at_ms": record.at_ms}
+        return seen(store.run(replace(step.op, **as_seen)))
     if isinstance(step, Put):
         return store.put(step.key, step.text, HOUR_MS)
     if isinstance(step, Delete):

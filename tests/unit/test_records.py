@@ -35,6 +35,9 @@ records = st.builds(
     outcome=texts,
     value=json_values,
     lapse_ttl_ms=times,
+    granted=st.booleans(),
+    by=texts,
+    by_why=texts,
 )
 
 
