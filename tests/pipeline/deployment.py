@@ -33,9 +33,10 @@ from tasks.outcomes import parse_outcome
 from tasks.receiver import Post, Receiver
 from tasks.runtime import Pipeline, make_pipeline
 from tasks.settings import Settings, load_settings
+from tasks.supervisor import Supervised
 from tests.engines import Engine
 from tests.pipeline.feeds import HEADER, row_at
-from tests.pipeline.nodes import ProcessContainer, WorkerProcess
+from tests.pipeline.nodes import Launch, ProcessContainer, WorkerProcess
 from tests.pipeline.waiting import DEADLINE_S, eventually
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +55,7 @@ class Deployment:
         engine: broker, store and result backend.
         receiver: the API.
         env: what its processes get.
+        launch: what starts them.
     """
 
     home: Path
@@ -61,6 +63,7 @@ class Deployment:
     receiver: Receiver
     env: dict[str, str]
     processes: dict[str, ProcessContainer] = field(default_factory=dict)
+    launch: Launch = Supervised
 
     @cached_property
     def line(self) -> Pipeline:
@@ -88,17 +91,25 @@ class Deployment:
         self.line.store.close()
 
     def worker(
-        self, name: str = "worker1", queues: str = QUEUES, processes: int = 2, wait: bool = True, **env: str
+        self,
+        name: str = "worker1",
+        queues: str = QUEUES,
+        processes: int = 2,
+        wait: bool = True,
+        command: Sequence[str] = CELERY,
+        **env: str,
     ) -> WorkerProcess:
         """Start a worker."""
-        argv = [*CELERY, "worker", "-l", "info", "--without-mingle", "--without-gossip", "-c", str(processes)]
-        worker = WorkerProcess(argv, {**self.env, **env}, self.home, name, queues)
+        argv = [*command, "worker", "-l", "info", "--without-mingle", "--without-gossip", "-c", str(processes)]
+        worker = WorkerProcess(argv, {**self.env, **env}, self.home, name, queues, self.launch)
         self._run(worker, wait)
         return worker
 
     def beat(self, name: str = "beat1", wait: bool = True) -> ProcessContainer:
         """Start a beat."""
-        beat = ProcessContainer([*CELERY, "beat", "-l", "info"], self.env, self.home, name, prompt="beat: Starting")
+        beat = ProcessContainer(
+            [*CELERY, "beat", "-l", "info"], self.env, self.home, name, "beat: Starting", self.launch
+        )
         self._run(beat, wait)
         return beat
 

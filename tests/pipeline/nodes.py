@@ -9,9 +9,9 @@ from __future__ import annotations
 import shutil
 import signal
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import celery
 import psutil
@@ -26,6 +26,29 @@ from tests.pipeline.waiting import eventually
 START_S = 60.0
 
 
+class Launched(Protocol):
+    """What starts and ends one process: `tasks.supervisor.Supervised`, or `tests.pipeline.preloaded.Forked`."""
+
+    log_path: Path
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def running(self) -> bool: ...
+
+    def start(self) -> None: ...
+
+    def signal(self, number: signal.Signals) -> None: ...
+
+    def ask_to_stop(self) -> None: ...
+
+    def wait(self, timeout_s: float) -> None: ...
+
+
+Launch = Callable[[Spec, Path], Launched]
+
+
 class ProcessContainer:
     """A process as pytest-celery sees a container.
 
@@ -35,13 +58,22 @@ class ProcessContainer:
         home: the log file is made here.
         name: of the node and of its log file.
         prompt: what its log says when it is ready.
+        launch: what starts it.
     """
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], home: Path, name: str, prompt: str) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        home: Path,
+        name: str,
+        prompt: str,
+        launch: Launch = Supervised,
+    ) -> None:
         self.name = name
         self.id = uuid.uuid4().hex
         self.ready_prompt = prompt
-        self._process = Supervised(Spec(name, [*leash(), *argv], env), home)
+        self._process = launch(Spec(name, [*leash(), *argv], env), home)
         self._started_at = 0
 
     @property
@@ -53,6 +85,11 @@ class ProcessContainer:
     def status(self) -> str:
         """`running` or `exited`."""
         return "running" if self._process.running else "exited"
+
+    @property
+    def works(self) -> bool:
+        """Whether it runs, and its log says the prompt since this start."""
+        return self.status == "running" and self.ready_prompt in self.logs()[self._started_at :]
 
     def start(self) -> None:
         """Start the process; `ready` waits for it."""
@@ -110,7 +147,7 @@ class ProcessContainer:
     def _prompted(self) -> bool:
         if self.status != "running":
             raise AssertionError(f"{self.name} has exited:\n{self.logs()[-4000:]}")
-        return self.ready_prompt in self.logs()[self._started_at :]
+        return self.works
 
 
 class WorkerProcess(ProcessContainer):
@@ -122,11 +159,21 @@ class WorkerProcess(ProcessContainer):
         home: the log file is made here.
         name: the part of its node name before the @; behind it stands the id, as in a container.
         queues: separated by commas.
+        launch: what starts it.
     """
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], home: Path, name: str, queues: str) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        home: Path,
+        name: str,
+        queues: str,
+        launch: Launch = Supervised,
+    ) -> None:
         identity = uuid.uuid4().hex
-        super().__init__([*argv, "-n", f"{name}@{identity[:12]}", "-Q", queues], env, home, name, prompt=" ready.")
+        command = [*argv, "-n", f"{name}@{identity[:12]}", "-Q", queues]
+        super().__init__(command, env, home, name, prompt=" ready.", launch=launch)
         self.id = identity
         self._queues = queues
 
