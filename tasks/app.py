@@ -21,7 +21,8 @@ QUEUES = (CONTROL, CANDLES, PUBLISH)
 # Not the current app of whoever imports this: Celery would then read its configuration on behalf of others' tasks.
 app = Celery(
     "candlelatch",
-    include=["tasks.candles", "tasks.publish", "tasks.sweep", "tasks.lifecycle"],
+    include=["tasks.candles", "tasks.publish", "tasks.sweep", "tasks.lifecycle", "tasks.endings"],
+    amqp="tasks.transport:AMQP",
     set_as_current=False,
 )
 

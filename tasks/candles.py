@@ -31,7 +31,7 @@ from dedup.alignment import last_closed
 from dedup.cache import CandleCache
 from dedup.errors import InvalidBars, InvalidCandle, SourceError, StoreError, TryAgain
 from dedup.ops import Answer, Claimed
-from dedup.rules import new_token
+from dedup.rules import new_token, token_start
 from dedup.signals import Signal
 from dedup.timeframe import Candle, Timeframe, as_utc
 from tasks.app import app
@@ -181,7 +181,8 @@ class _Work:
     def _result(self, outcome: str, claimed: Claimed, **more: Any) -> Result:
         late_s = -self.line.clock.seconds_until(self.candle.close)
         on_time = late_s <= self.line.settings.candle_check_window
-        more |= {"source": claimed.source, "attempt": claimed.record.attempt, "late_s": round(late_s, 3)}
+        more |= {"source": claimed.source, "attempt": claimed.record.attempt, "token": token_start(self.token)}
+        more["late_s"] = round(late_s, 3)
         return candle_result(outcome, self.candle, catch_up=not on_time, **more)
 
 

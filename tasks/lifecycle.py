@@ -1,28 +1,55 @@
-"""What a worker does when it starts, when it forks, and when a task has ended."""
+"""What a worker or a beat does when it starts, when it forks, and while it lives."""
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import Any
 
+from celery.app.trace import LOG_SUCCESS
 from celery.signals import (
+    after_setup_logger,
+    after_setup_task_logger,
     after_task_publish,
     beat_init,
     heartbeat_sent,
-    task_retry,
-    task_success,
     worker_init,
     worker_process_init,
 )
+from celery.utils.log import get_multiprocessing_logger
 
 from dedup.errors import StoreDenied, StoreError
 from tasks.heartbeat import WORKER_GOOD_S, beat_good_s, vouch
+from tasks.logs import LogFormat, Redactor, formatter
 from tasks.refusal import refuse_to_start
 from tasks.runtime import forget_pipeline, pipeline
+from tasks.settings import current_settings
 
 log = logging.getLogger("candlelatch.lifecycle")
-outcomes = logging.getLogger("candlelatch.outcomes")
+
+
+@after_setup_logger.connect(weak=False)
+@after_setup_task_logger.connect(weak=False)
+def _format_lines(logger: Any = None, **_: Any) -> None:
+    """Celery has chosen level and file; how a line looks is `LOG_FORMAT`'s."""
+    settings = current_settings()
+    lines = formatter(settings.log_format, Redactor(settings.secret_texts()))
+    # Celery gives the pool's logger handlers of its own, and no signal tells of them.
+    for one in filter(None, (logger, get_multiprocessing_logger())):
+        for handler in one.handlers:
+            handler.setFormatter(lines)
+    # It repeats, with the result in Python's words, what the line of the outcome says.
+    logging.getLogger("celery.app.trace").addFilter(_tells_no_success)
+
+
+def _tells_no_success(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.INFO or record.msg is not LOG_SUCCESS
+
+
+@worker_init.connect(weak=False)
+def _no_banner(sender: Any = None, **_: Any) -> None:
+    """Celery's banner is many lines that are no JSON."""
+    if current_settings().log_format is LogFormat.JSON:
+        sender.quiet = True
 
 
 @worker_process_init.connect(weak=False)
@@ -62,15 +89,3 @@ def _beat_begins(**_: Any) -> None:
 def _beat_lives(**_: Any) -> None:
     settings = pipeline().settings
     vouch(settings.heartbeat_file, beat_good_s(settings.sweep_interval))
-
-
-@task_success.connect(weak=False)
-def _log_outcome(sender: Any = None, result: Any = None, **_: Any) -> None:
-    if outcomes.isEnabledFor(logging.INFO) and isinstance(result, dict) and "outcome" in result:
-        outcomes.info("outcome %s", json.dumps({"task": sender.name, **result}, default=str, ensure_ascii=False))
-
-
-@task_retry.connect(weak=False)
-def _log_retry(sender: Any = None, request: Any = None, reason: Any = None, **_: Any) -> None:
-    fields = {"task": sender.name, "outcome": "retry", "reason": str(reason), "id": request.id}
-    outcomes.info("outcome %s", json.dumps(fields, ensure_ascii=False))

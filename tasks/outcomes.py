@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-MARK = "outcome {"
+from tasks.logs import read_outcome
+
 SUPPRESSED = ("duplicate", "busy")
 
 
@@ -40,15 +40,8 @@ class LogTail:
 
 
 def parse_outcome(line: str) -> dict[str, Any] | None:
-    """The outcome that a log line tells, None where it tells none."""
-    at = line.find(MARK)
-    if at < 0:
-        return None
-    try:
-        fields = json.loads(line[at + len(MARK) - 1 :])
-    except ValueError:
-        return None
-    return fields if isinstance(fields, dict) else None
+    """The outcome that a log line tells, whichever `LOG_FORMAT` it has; None where it tells none."""
+    return read_outcome(line)
 
 
 @dataclass

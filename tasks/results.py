@@ -26,6 +26,7 @@ def signal_result(signal: Signal, published: Published, **more: Any) -> Result:
         {
             "source": published.source,
             "attempt": published.attempt,
+            "token": published.token,
             "status": published.status,
             "first": published.first,
             "reason": published.reason,

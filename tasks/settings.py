@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
+from urllib.parse import parse_qsl
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -24,6 +25,7 @@ from dedup.stores.fallback import Fallback
 from dedup.timeframe import Timeframe
 from tasks.broker import Broker, broker_of
 from tasks.clock import Clock
+from tasks.logs import LogFormat, secrets_in
 
 _WITH_ZONE = "give a time with its zone, as in 2025-01-01T00:00:00Z"
 
@@ -88,6 +90,7 @@ class Settings(BaseSettings):
     sweep_grace: Seconds = 20.0
     visibility_timeout: Seconds = 3600.0
     heartbeat_file: Path | None = None
+    log_format: LogFormat = LogFormat.CONSOLE
 
     @field_validator("key_prefix")
     @classmethod
@@ -132,6 +135,16 @@ class Settings(BaseSettings):
         countdown says.
         """
         return self.visibility_timeout / 4
+
+    def secret_texts(self) -> frozenset[str]:
+        """What no line of a log may show: signing secrets, passwords of addresses, and addresses that hold a token."""
+        given = (self.redis_url, self.celery_broker_url, self.celery_result_backend)
+        urls = [url.get_secret_value() for url in given if url is not None]
+        addresses = (self.signal_api_url, self.signal_lookup_url)
+        found = {secret for url in (*urls, *addresses) for secret in secrets_in(url)}
+        # A token in a query: errors of HTTP clients quote the path with it.
+        found |= {value for address in addresses for _, value in parse_qsl(address.partition("?")[2])}
+        return frozenset(found.union(self.signal_api_secret.get_secret_value().split()))
 
     def store_options(self) -> DedupOptions:
         """How records are kept. What is DONE is asked for every time, so that a record that is deleted is missed at

@@ -13,7 +13,7 @@ from tests.pipeline.deployment import Deployment
 from tests.pipeline.feeds import ORIGIN
 from tests.pipeline.nodes import ProcessContainer
 
-_TICK = re.compile(r"^\[(\S+ \S+): INFO/MainProcess\] Scheduler: Sending due task close 1m utc", re.MULTILINE)
+_TICK = re.compile(r"^(\S+Z) info .*Scheduler: Sending due task close 1m utc", re.MULTILINE)
 MINUTE = timedelta(minutes=1)
 
 
@@ -36,7 +36,7 @@ def ticked_closes(ticking: Deployment) -> list[datetime]:
     found = []
     for text in _TICK.findall(beat_of(ticking).logs()):
         # The log cuts off what is below a millisecond.
-        wall = datetime.fromisoformat(text.replace(",", ".")).astimezone() + timedelta(milliseconds=1)
+        wall = datetime.fromisoformat(text) + timedelta(milliseconds=1)
         market = ticking.clock.market(wall)
         found.append(market - (market - ORIGIN) % MINUTE)
     return found

@@ -69,10 +69,13 @@ def test_every_signal_is_posted_once(running: Deployment, tick: AsyncResult[Any]
 
 
 def test_result_of_evaluation_is_readable(running: Deployment, tick: AsyncResult[Any]) -> None:
-    """An evaluation's result tells outcome, candle with start and close, signals, store, attempt and lateness."""
+    """An evaluation's result tells outcome, candle with start and close, signals, store, attempt, lateness and token's
+    start.
+    """
     results = {one["instrument"]: one for one in (running.result(child) for child in children(running, tick))}
     gold = results["GOLD"]
     assert gold.pop("late_s") > 0
+    assert len(gold.pop("token")) == 6
     assert gold == {
         "outcome": "evaluated",
         "instrument": "GOLD",
@@ -91,6 +94,7 @@ def test_result_of_publishing_is_readable(running: Deployment, tick: AsyncResult
     (published,) = children(running, silver)
     result = running.result(published)
     assert result.pop("late_s") > 0
+    assert len(result.pop("token")) == 6
     assert result == {
         "outcome": "posted",
         "instrument": "SILVER",
