@@ -26,6 +26,7 @@ from tests.pipeline.waiting import eventually
 Parameters = Mapping[str, Any]
 
 STRUCK_WITHIN_S = 5.0
+IN_FLIGHT_WITHIN_S = 4.0
 RECENT_CLOSES = 6
 
 NotDone = (OSError, StoreError, redis.RedisError, requests.RequestException, psutil.Error, AssertionError)
@@ -34,36 +35,39 @@ NotDone = (OSError, StoreError, redis.RedisError, requests.RequestException, psu
 
 def kill_worker(world: World, parameters: Parameters) -> str:
     """SIGKILL a worker with its children."""
+    _, told = _posting(world, parameters)
     world.supervisor.kill(parameters["worker"])
-    return f"kill -9 of {parameters['worker']} and its children"
+    return f"kill -9 of {parameters['worker']} and its children{told}"
 
 
 def kill_parent(world: World, parameters: Parameters) -> str:
     """SIGKILL a worker's parent process; its children are orphans until the supervisor sees it."""
+    _, told = _posting(world, parameters)
     os.kill(world.supervisor[parameters["worker"]].pid, signal.SIGKILL)
-    return f"kill -9 of {parameters['worker']} without its children"
+    return f"kill -9 of {parameters['worker']} without its children{told}"
 
 
 def kill_child(world: World, parameters: Parameters) -> str:
     """SIGKILL one process of a worker's pool."""
-    child = _child(world, parameters)
+    child, told = _posting(world, parameters)
     child.kill()
-    return f"kill -9 of a pool process of {parameters['worker']}"
+    return f"kill -9 of a pool process of {parameters['worker']}{told}"
 
 
 def stop_worker(world: World, parameters: Parameters) -> str:
     """SIGSTOP a worker with its children beyond every lease, then SIGCONT."""
-    return _pause(world, parameters["worker"], parameters["seconds"])
+    _, told = _posting(world, parameters)
+    return _pause(world, parameters["worker"], parameters["seconds"]) + told
 
 
 def stop_child(world: World, parameters: Parameters) -> str:
     """SIGSTOP one process of a worker's pool beyond every lease, then SIGCONT."""
-    child = _child(world, parameters)
+    child, told = _posting(world, parameters)
     child.suspend()
     time.sleep(parameters["seconds"])
     with contextlib.suppress(psutil.NoSuchProcess):
         child.resume()
-    return f"SIGSTOP of a pool process of {parameters['worker']} for {parameters['seconds']} s"
+    return f"SIGSTOP of a pool process of {parameters['worker']} for {parameters['seconds']} s{told}"
 
 
 def kill_beat(world: World, parameters: Parameters) -> str:
@@ -103,7 +107,7 @@ def freeze_api(world: World, parameters: Parameters) -> str:
 def api_fault(world: World, parameters: Parameters) -> str:
     """Let the API misbehave towards the next POSTs."""
     fault = parameters["fault"]
-    requests.put(f"{world.api_url}/faults", json=fault, timeout=3).raise_for_status()
+    _tell_api(world, fault)
     return "the API: " + " ".join(f"{name}={value}" for name, value in fault.items())
 
 
@@ -207,12 +211,34 @@ FAULTS: Mapping[str, Callable[[World, Parameters], str]] = {
 }
 
 
-def _child(world: World, parameters: Parameters) -> psutil.Process:
-    children = psutil.Process(world.supervisor[parameters["worker"]].pid).children()
+def _posting(world: World, parameters: Parameters) -> tuple[psutil.Process, str]:
+    """The pool process to strike: any, or where it is to be in flight one that waits for the API's answer."""
+    if parameters["in_flight"]:
+        _tell_api(world, {"kind": parameters["in_flight"], "seconds": 1.8, "times": 4})
+        until = time.monotonic() + IN_FLIGHT_WITHIN_S
+        while time.monotonic() < until:
+            for child in _children(world, parameters["worker"]):
+                if _talks_to(child, world.post_proxy.port):
+                    return child, f", its POST in flight ({parameters['in_flight']})"
+            time.sleep(0.02)
+    children = _children(world, parameters["worker"])
     if not children:
         raise psutil.Error(f"{parameters['worker']} has no children now")
-    chosen: psutil.Process = children[parameters["child"] % len(children)]
-    return chosen
+    return children[parameters["child"] % len(children) if "child" in parameters else 0], ""
+
+
+def _children(world: World, worker: str) -> list[psutil.Process]:
+    return list(psutil.Process(world.supervisor[worker].pid).children())
+
+
+def _talks_to(process: psutil.Process, port: int) -> bool:
+    with contextlib.suppress(psutil.Error, OSError):
+        return any(one.raddr and one.raddr.port == port for one in process.net_connections(kind="tcp"))
+    return False
+
+
+def _tell_api(world: World, fault: Parameters) -> None:
+    requests.put(f"{world.api_url}/faults", json=fault, timeout=3).raise_for_status()
 
 
 def _pause(world: World, name: str, seconds: float) -> str:

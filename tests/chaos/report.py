@@ -1,76 +1,79 @@
-"""What a run showed, as Markdown, and the traces of what it should not have shown."""
+"""What runs showed, as Markdown, and the traces of what one should not have shown."""
 
 from __future__ import annotations
 
 import platform
 import statistics
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psutil
 
 from tests.chaos.judge import Name
-from tests.chaos.recovery import effects_at, recoveries_s, spread_of, waits_s
-from tests.chaos.running import Result, Struck
+from tests.chaos.recovery import spread_of
+from tests.chaos.running import Options, Result
 from tests.chaos.schedule import dumps
+from tests.chaos.summary import Summary
 
 TRACED = 10
 LINES_PER_TRACE = 40
 
 
-def markdown(result: Result, heading: str) -> str:
+def markdown(summary: Summary, options: Options, heading: str) -> str:
     """The report: one section."""
-    effects = effects_at(result.arrived)
-    waits = spread_of(waits_s(result.due, effects))
-    done = [one for one in result.struck if one.done]
-    recovered = recoveries_s(result.due, effects, [(one.began, one.ended) for one in done])
-    rows = [*_rows(result), ("close to POST, p50 / p99 / max", str(waits))]
-    rows.append(("fault to recovery, p50 / p99 / max", str(spread_of(recovered))))
-    lines = [f"## {heading}", "", f"`{_command(result)}`", "", "| | |", "|---|---:|"]
-    lines += [f"| {name} | {value} |" for name, value in rows]
+    lines = [f"## {heading}", "", f"`{command(options)}`", "", "| | |", "|---|---:|"]
+    lines += [f"| {name} | {value} |" for name, value in _rows(summary)]
     lines += ["", "| fault | struck | could not | recovery p50 | max |", "|---|---:|---:|---:|---:|"]
-    lines += _fault_rows(result.struck, dict(zip(map(id, done), recovered, strict=True)))
+    lines += _fault_rows(summary)
     return "\n".join(lines) + "\n"
 
 
-def _command(result: Result) -> str:
-    options = result.options
+def command(options: Options) -> str:
+    """How to run it once more."""
     words = f"python -m tests.chaos --signals {options.signals} --seed {options.seed} --policy {options.policy}"
+    words += f" --instruments {options.instruments} --strategies {options.strategies}"
     words += f" --per-s {options.per_s:g} --gap-s {options.gap_s:g}"
+    words += {None: "", True: " --plain", False: " --no-plain"}[options.plain]
     return words + (" --forgetting" if options.forgetting else "")
 
 
-def _rows(result: Result) -> list[tuple[str, object]]:
-    verdict = result.verdict
-    struck = Counter(post.decision.fault for post in result.posts if post.decision and post.decision.fault)
+def _rows(summary: Summary) -> list[tuple[str, str]]:
+    counts = summary.counts
+    seeds = ", ".join(map(str, summary.seeds[:3])) + (f" … {summary.seeds[-1]}" if summary.runs > 3 else "")
     return [
         ("machine", f"{psutil.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"),
-        ("began", f"{min(due.close_at for due in result.due.values()):%Y-%m-%d %H:%M} UTC"),
-        ("duration, first close to settled", f"{result.took_s:,.0f} s"),
-        ("faults", f"{sum(one.done for one in result.struck):,}"),
-        ("POSTs that the API misbehaved to", f"{sum(struck.values()):,}"),
-        ("processes started again", sum(result.restarts.values())),
-        ("signals due", f"{verdict.due:,}"),
-        ("POSTs that reached the API", f"{verdict.posts:,}"),
-        ("of them refused for now (429, 503)", f"{verdict.refused:,}"),
-        ("distinct signals with an effect", f"{verdict.distinct:,}"),
-        ("twice", len(verdict.twice)),
-        ("lost", len(verdict.lost)),
-        ("effects that nothing was due for", len(verdict.unasked)),
-        ("POSTED in the store, without an effect", len(verdict.contradicted)),
-        ("held", f"{len(verdict.held):,}"),
-        ("rejected", len(verdict.rejected)),
-        ("expired", len(verdict.expired)),
+        ("began", f"{summary.began:%Y-%m-%d %H:%M} UTC"),
+        ("runs, and their seeds", f"{summary.runs}: {seeds}"),
+        ("duration, from the first close until all had settled", f"{summary.took_s:,.0f} s"),
+        ("faults", f"{summary.faults:,}"),
+        ("POSTs that the API misbehaved to", f"{summary.misbehaved:,}"),
+        ("processes started again", f"{summary.restarts:,}"),
+        ("signals due", f"{counts['due']:,}"),
+        ("POSTs that reached the API", f"{counts['posts']:,}"),
+        ("of them refused for now (429, 503)", f"{counts['refused']:,}"),
+        ("distinct signals with an effect", f"{counts['distinct']:,}"),
+        ("**twice**", f"**{counts['twice']:,}**"),
+        ("**lost**", f"**{counts['lost']:,}**"),
+        ("effects that nothing was due for", f"{counts['unasked']:,}"),
+        ("POSTED in the store, without an effect", f"{counts['contradicted']:,}"),
+        ("held", f"{counts['held']:,}"),
+        ("rejected", f"{counts['rejected']:,}"),
+        ("expired", f"{counts['expired']:,}"),
+        ("close to POST, p50 / p99 / max", str(spread_of(summary.waits_s))),
+        ("fault to recovery, p50 / p99 / max", str(spread_of(_all(summary)))),
     ]
 
 
-def _fault_rows(struck: Sequence[Struck], recovered: dict[int, float]) -> Iterator[str]:
-    for kind in sorted({one.fault.kind for one in struck}):
-        mine = [one for one in struck if one.fault.kind == kind]
-        times = [recovered[id(one)] for one in mine if one.done]
+def _all(summary: Summary) -> Iterator[float]:
+    for times in summary.recovered_s.values():
+        yield from times
+
+
+def _fault_rows(summary: Summary) -> Iterator[str]:
+    for kind in sorted({*summary.recovered_s, *summary.failed}):
+        times = summary.recovered_s.get(kind, [])
         told = f"{statistics.median(times):.1f} s | {max(times):.1f} s" if times else "- | -"
-        yield f"| {kind} | {len(times)} | {len(mine) - len(times)} | {told} |"
+        yield f"| {kind} | {len(times):,} | {summary.failed[kind]:,} | {told} |"
 
 
 def failure(result: Result) -> str:
@@ -79,7 +82,7 @@ def failure(result: Result) -> str:
     parts = [f"FAILED: {verdict}", f"seed {result.options.seed}; all files are in {result.home}"]
     parts += [f"unasked: {one}" for one in verdict.unasked[:TRACED]]
     parts += [trace(result, name) for name in verdict.offending[:TRACED]]
-    parts += ["replay with --schedule and:", dumps(result.schedule)]
+    parts += [f"replay: {command(result.options)} --schedule FILE.json, with", dumps(result.schedule)]
     return "\n".join(parts)
 
 
@@ -92,12 +95,11 @@ def trace(result: Result, name: Name) -> str:
             keys.add(arrived.key)
             lines.append(f"POST {post.seq} at {post.at.isoformat()} attempt {post.attempt} {post.decision}")
     lines.append(f"fate {result.fates.get(name)}; record {result.records.get(name)}")
-    lines += _said(result.home, [*keys, *_spoken(name)])
+    lines += _said(
+        result.home,
+        [*keys, f'"{name.instrument}", "timeframe": "{name.timeframe}", "candle": "{name.candle_start[:16]}'],
+    )
     return "\n".join(lines)
-
-
-def _spoken(name: Name) -> Iterator[str]:
-    yield f'"{name.instrument}", "timeframe": "{name.timeframe}", "candle": "{name.candle_start[:16]}'
 
 
 def _said(home: Path, needles: Iterable[str]) -> list[str]:

@@ -20,7 +20,7 @@ from tests.chaos.schedule import FORGETTING, WEIGHTS, Fault, draw, dumps
 from tests.chaos.world import Terms, World
 
 LEAD_S = 12.0
-HORIZON_S = 300.0
+HORIZON_S = 600.0
 AT_ONCE = 24
 TOLD_EVERY_S = 15.0
 
@@ -34,8 +34,10 @@ class Options:
     Attributes:
         signals: how many are due at least.
         seed: of the schedule.
-        policy: see `Terms`.
+        policy, plain: see `Terms`. By default `resend` goes with an API that honours Idempotency-Key, and `hold` with
+            a plain one, which asks more of it.
         forgetting: FLUSHALL is among the faults.
+        instruments, strategies: their product is the number of signals of a close.
         per_s: signals due per second, on average.
         gap_s: mean time from one fault to the next.
         patience_s: how long after the last close and the last fault it may take to settle.
@@ -45,15 +47,18 @@ class Options:
     signals: int
     seed: int
     policy: Policy = "resend"
+    plain: bool | None = None
     forgetting: bool = False
+    instruments: int = 25
+    strategies: int = 2
     per_s: float = 25.0
     gap_s: float = 2.0
-    patience_s: float = 180.0
+    patience_s: float = 400.0
     schedule: tuple[Fault, ...] | None = None
 
     def market(self, opens_at: datetime) -> Market:
         """The market that asks for so many signals."""
-        return market_of(self.signals, self.per_s, opens_at)
+        return market_of(self.signals, self.per_s, opens_at, self.instruments, self.strategies)
 
     def faults(self, market: Market) -> list[Fault]:
         """The schedule."""
@@ -65,7 +70,8 @@ class Options:
     def terms(self, market: Market) -> Terms:
         """What is promised. Where Redis forgets, everything has to be within reach of the sweep."""
         least_s = market.duration_s if self.forgetting else 0.0
-        return Terms(self.policy, least_s + HORIZON_S)
+        plain = self.policy == "hold" if self.plain is None else self.plain
+        return Terms(self.policy, plain, least_s + HORIZON_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +185,7 @@ def _settle(world: World, patience_s: float, tell: Callable[[str], None]) -> lis
     until, told_at = time.monotonic() + patience_s, time.monotonic()
     open_still = world.unsettled(world.market.expected())
     while open_still and time.monotonic() < until:
-        time.sleep(0.5)
+        time.sleep(0.5 + len(open_still) / 2_000)
         open_still = world.unsettled(open_still)
         if time.monotonic() - told_at > TOLD_EVERY_S:
             told_at = time.monotonic()

@@ -67,6 +67,9 @@ API_FAULTS: Sequence[Mapping[str, Any]] = (
 )
 """Misbehaviours of the reference API (`tasks.receiver_faults`); 4 s is beyond the deadline of a POST."""
 
+STALLS = ("stall", "stall_before_commit")
+"""How the API keeps a worker waiting that is struck with its POST in flight."""
+
 NEEDLES = ("", "candle:", "signal:publish:")
 """What is said in the exchanges with Redis that are struck: anything, or the claims of candles or of signals."""
 
@@ -135,14 +138,8 @@ def loads(text: str) -> list[Fault]:
 
 def _parameters(kind: str, dice: random.Random) -> dict[str, Any]:
     match kind:
-        case "kill_worker" | "kill_parent":
-            return {"worker": dice.choice(WORKERS)}
-        case "kill_child":
-            return {"worker": dice.choice(WORKERS), "child": dice.randrange(16)}
-        case "stop_worker":
-            return {"worker": dice.choice(WORKERS), "seconds": _seconds(dice, 6.0, 9.0)}
-        case "stop_child":
-            return {"worker": dice.choice(WORKERS), "child": dice.randrange(16), "seconds": _seconds(dice, 6.0, 9.0)}
+        case "kill_worker" | "kill_parent" | "kill_child" | "stop_worker" | "stop_child":
+            return _worker_fault(kind, dice)
         case "kill_beat":
             return {"beat": dice.choice(BEATS)}
         case "freeze_engine" | "freeze_api":
@@ -150,7 +147,7 @@ def _parameters(kind: str, dice: random.Random) -> dict[str, Any]:
         case "kill_api":
             return {"seconds": _seconds(dice, 0.5, 4.0)}
         case "api_fault":
-            return {"fault": {**dice.choice(API_FAULTS), "times": dice.randint(1, 6), "every": dice.randint(1, 3)}}
+            return {"fault": {**dice.choice(API_FAULTS), "times": dice.randint(2, 8), "every": dice.randint(1, 3)}}
         case "store_fault" | "post_fault":
             return _proxy_fault(kind, dice)
         case "store_partition":
@@ -161,6 +158,16 @@ def _parameters(kind: str, dice: random.Random) -> dict[str, Any]:
             return {"count": dice.randint(5, 30), "seed": dice.randrange(1 << 30)}
         case _:
             return {}
+
+
+def _worker_fault(kind: str, dice: random.Random) -> dict[str, Any]:
+    """Which worker, and whether the API is to keep it waiting for an answer just then."""
+    found: dict[str, Any] = {"worker": dice.choice(WORKERS), "in_flight": dice.choice(("", "", *STALLS))}
+    if kind.endswith("child"):
+        found["child"] = dice.randrange(16)
+    if kind.startswith("stop"):
+        found["seconds"] = _seconds(dice, 6.0, 9.0)
+    return found
 
 
 def _proxy_fault(kind: str, dice: random.Random) -> dict[str, Any]:

@@ -65,12 +65,13 @@ class Terms:
     """What a run promises.
 
     Attributes:
-        policy: `resend` before an API that honours Idempotency-Key, `hold` before one that has every effect it is
-            asked for.
+        policy: `ON_UNKNOWN`.
+        plain: whether the API ignores Idempotency-Key, so that every POST it takes has an effect.
         horizon_s: how long after its close a candle may be worked, wall seconds; as long a signal stays fresh.
     """
 
     policy: Policy
+    plain: bool
     horizon_s: float
 
 
@@ -157,7 +158,7 @@ class World:
         words += [word for name, value in DURABLE.items() for word in (f"--{name}", value)]
         self.supervisor.add(Spec(ENGINE, [*leash(), valkey_binary(), *words], inherited_environment()))
         receiver = ["-m", "tasks.receiver", "--port", str(self._api_port), "--log", str(self.log_path)]
-        receiver += ["--plain"] if self.terms.policy == "hold" else []
+        receiver += ["--plain"] if self.terms.plain else []
         env = {**inherited_environment(), "PYTHONPATH": str(ROOT)}
         self.supervisor.add(Spec(API, [*leash(), sys.executable, *receiver], env))
         eventually(self.engine_answers, "the engine", UP_S)
