@@ -7,7 +7,13 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.engines import Engine, redis_binary
+from dedup.stores.async_redis import AsyncRedisStore
+from dedup.stores.async_redis import connect as async_connect
+from dedup.stores.connect import connect
+from dedup.stores.redis import RedisStore
+from tests.contract.subjects import Driven
+from tests.engines import Engine, redis_binary, valkey_binary
+from tests.topology.clusters import Cluster
 
 # One run of `pytest --hypothesis-profile=long` is a soak; the default keeps to seconds.
 settings.register_profile("default", deadline=None, max_examples=100)
@@ -42,6 +48,37 @@ def empty_valkey(valkey: Engine) -> Engine:
 def empty_redis7(redis7: Engine) -> Engine:
     """Redis 7.0 without a key."""
     return _emptied(redis7)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Three primaries of Valkey 9, running for the whole session."""
+    with Cluster(valkey_binary()) as running:
+        yield running
+
+
+@pytest.fixture
+def empty_cluster(cluster: Cluster) -> Cluster:
+    """The Cluster without a key."""
+    for node in cluster.primaries:
+        _emptied(node)
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def cluster_store(cluster: Cluster) -> Iterator[RedisStore]:
+    """A store on the Cluster, for the whole session: it takes a while to get to know one."""
+    store = RedisStore(connect(cluster.url))
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def async_cluster_store(cluster: Cluster) -> Iterator[Driven]:
+    """An awaited store on the Cluster, for the whole session, on an event loop of its own."""
+    store = Driven(AsyncRedisStore(async_connect(cluster.url)))
+    yield store
+    store.end()
 
 
 def _emptied(engine: Engine) -> Engine:

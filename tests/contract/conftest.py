@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from dedup.stores.protocol import Store
-from tests.contract.subjects import ON_SERVER, SUBJECTS, Subject
+from tests.contract.subjects import ON_CLUSTER, ON_SERVER, SUBJECTS, Subject
 
 
 @pytest.fixture(params=sorted(SUBJECTS))
@@ -21,6 +21,12 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
 def store(subject: Subject) -> Store:
     """The store alone."""
     return subject.store
+
+
+@pytest.fixture(params=sorted(SUBJECTS.keys() - ON_CLUSTER.keys()))
+def with_one_mark(request: pytest.FixtureRequest) -> Iterator[Subject]:
+    """A store with one mark of when its memory began. On a Cluster each slot has one (``tests/topology``)."""
+    yield from SUBJECTS[request.param](request)
 
 
 @pytest.fixture(params=sorted(ON_SERVER))

@@ -28,6 +28,7 @@ from dedup.stores.memory import MemoryStore
 from dedup.stores.protocol import AsyncStore, Store
 from dedup.stores.redis import RedisStore
 from tests.engines import HOST, Engine, free_port
+from tests.topology.clusters import Cluster
 
 R = TypeVar("R")
 
@@ -180,14 +181,13 @@ def async_valkey9(request: pytest.FixtureRequest) -> Iterator[Subject]:
 def cluster(request: pytest.FixtureRequest) -> Iterator[Subject]:
     """A Cluster."""
     running: Cluster = request.getfixturevalue("empty_cluster")
-    yield on_cluster(_kept(request, running, lambda: RedisStore(connect(running.url))), running)
+    yield on_cluster(request.getfixturevalue("cluster_store"), running)
 
 
 def async_cluster(request: pytest.FixtureRequest) -> Iterator[Subject]:
     """A Cluster, awaited."""
     running: Cluster = request.getfixturevalue("empty_cluster")
-    make = lambda: Driven(AsyncRedisStore(async_connect(running.url)))  # noqa: E731
-    yield on_cluster(_kept(request, running, make), running)
+    yield on_cluster(request.getfixturevalue("async_cluster_store"), running)
 
 
 def in_memory(clock: SetClock, behind: MemoryStore, store: Store) -> Subject:

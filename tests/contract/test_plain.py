@@ -95,31 +95,32 @@ def test_closed_store_may_be_used_again(store: Store) -> None:
     assert record_of(store).token == "a"
 
 
-def test_memory_begins_once(subject: Subject) -> None:
+def test_memory_begins_once(with_one_mark: Subject) -> None:
     """The first look lets the store's memory begin now; every later one reads that moment; it never expires."""
-    began = subject.store.run(Begin("mark"))
-    now_ms = subject.store.run(Peek("k")).now_ms
+    began = with_one_mark.store.run(Begin("mark"))
+    now_ms = with_one_mark.store.run(Peek("k")).now_ms
     assert began.just_now
     assert now_ms - 10_000 < began.since_ms <= now_ms
-    subject.pass_ms(5)
-    again = subject.store.run(Begin("mark"))
-    assert (again.since_ms, again.just_now, again.source) == (began.since_ms, False, subject.store.source)
-    assert subject.ttl_ms("mark") == -1
+    with_one_mark.pass_ms(5)
+    again = with_one_mark.store.run(Begin("mark"))
+    assert (again.since_ms, again.just_now, again.source) == (began.since_ms, False, with_one_mark.store.source)
+    assert with_one_mark.ttl_ms("mark") == -1
 
 
-def test_memory_begins_again_after_it_was_lost(subject: Subject) -> None:
+def test_memory_begins_again_after_it_was_lost(with_one_mark: Subject) -> None:
     """A store that has lost its mark has lost its memory: it begins later than before."""
-    began = subject.store.run(Begin("mark"))
-    subject.pass_ms(5)
-    subject.store.delete("mark")
-    again = subject.store.run(Begin("mark"))
+    began = with_one_mark.store.run(Begin("mark"))
+    with_one_mark.pass_ms(5)
+    with_one_mark.store.delete("mark")
+    again = with_one_mark.store.run(Begin("mark"))
     assert again.just_now
     assert again.since_ms >= began.since_ms + 5
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "1.5", "-5", "0x10", "1e12", " 1", "٣", "²", "nan", "inf", "[1]"])
-def test_unreadable_mark_begins_memory_now(store: Store, text: str) -> None:
+def test_unreadable_mark_begins_memory_now(with_one_mark: Subject, text: str) -> None:
     """A mark that is no whole number of ms says nothing, so memory begins now."""
+    store = with_one_mark.store
     store.put("mark", text, TTL_MS)
     began = store.run(Begin("mark"))
     assert began.just_now
@@ -127,8 +128,9 @@ def test_unreadable_mark_begins_memory_now(store: Store, text: str) -> None:
     assert not store.run(Begin("mark")).just_now
 
 
-def test_mark_may_be_set_back_by_hand(store: Store) -> None:
+def test_mark_may_be_set_back_by_hand(with_one_mark: Subject) -> None:
     """An operator who restored a backup may write the mark by hand."""
+    store = with_one_mark.store
     store.put("mark", "1700000000000", TTL_MS)
     began = store.run(Begin("mark"))
     assert (began.since_ms, began.just_now) == (1_700_000_000_000, False)
