@@ -39,6 +39,7 @@ from tasks.evaluation import Evaluation, ask_source, evaluate_bars
 from tasks.publish import enqueue_publish
 from tasks.results import Result, candle_result
 from tasks.runtime import Pipeline, pipeline
+from tasks.shown import showing_again, showing_candle
 from tasks.sources.window import WindowState
 from tasks.watchlist import Watch
 
@@ -52,7 +53,7 @@ STORE_RETRY_S = 5.0
 BATCH = 500
 
 
-@app.task(name="enqueue_candles")
+@app.task(name="enqueue_candles", Request="tasks.request:OutcomeRequest")
 def enqueue_candles(timeframe: str, alignment: str) -> Result:
     """Enqueue `evaluate_candle` for every instrument whose candle has just closed."""
     line = pipeline()
@@ -79,6 +80,7 @@ def enqueue_evaluations(line: Pipeline, candles: Iterable[Candle]) -> int:
                     "timeframe": str(candle.timeframe),
                     "candle_start": _iso(candle.start),
                 },
+                **showing_candle(candle),
                 producer=producer,
                 countdown=min(max(0.0, left_s), line.settings.longest_wait_s),
                 expires=line.clock.wall(candle.close + timedelta(seconds=line.settings.horizon)),
@@ -87,7 +89,7 @@ def enqueue_evaluations(line: Pipeline, candles: Iterable[Candle]) -> int:
     return sent
 
 
-@app.task(name="evaluate_candle", bind=True, max_retries=100)
+@app.task(name="evaluate_candle", bind=True, max_retries=100, Request="tasks.request:OutcomeRequest")
 def evaluate_candle(self: Task[..., Result], instrument: str, timeframe: str, candle_start: str) -> Result:
     """Evaluate one candle: claim, bars, strategies, hand the signals on, complete."""
     line = pipeline()
@@ -202,7 +204,8 @@ def _tell(level: int, candle: Candle, what: str) -> None:
 
 def _retry(task: Task[..., Result], line: Pipeline, wait_s: float, reason: str) -> Exception:
     countdown_s = min(wait_s, line.settings.longest_wait_s)
-    retry: Exception = task.retry(countdown=countdown_s, exc=TryAgain(reason), throw=False)
+    again = TryAgain(reason)
+    retry: Exception = task.retry(countdown=countdown_s, exc=again, throw=False, **showing_again(task))
     return retry
 
 

@@ -14,6 +14,7 @@ from dedup.signals import Signal, digest
 from tasks.app import app
 from tasks.results import Result, signal_result
 from tasks.runtime import Pipeline, pipeline, wall_ms, wall_now_ms
+from tasks.shown import showing_again, showing_signal
 
 log = logging.getLogger("candlelatch.publish")
 
@@ -22,7 +23,7 @@ STORE_RETRY_S = 3.0
 
 def enqueue_publish(signal: Signal, producer: Any = None) -> None:
     """Send `publish_signal`. Inside a task it becomes that task's child, which Flower and the result show."""
-    publish_signal.apply_async(kwargs={"signal": signal.fields()}, producer=producer)
+    publish_signal.apply_async(kwargs={"signal": signal.fields()}, producer=producer, **showing_signal(signal))
 
 
 def publication(line: Pipeline, signal: Signal) -> Publication:
@@ -37,7 +38,7 @@ def publication(line: Pipeline, signal: Signal) -> Publication:
     )
 
 
-@app.task(name="publish_signal", bind=True, max_retries=200)
+@app.task(name="publish_signal", bind=True, max_retries=200, Request="tasks.request:OutcomeRequest")
 def publish_signal(self: Task[..., Result], signal: dict[str, Any]) -> Result:
     """Publish one signal: claim, POST, settle."""
     line = pipeline()
@@ -51,7 +52,7 @@ def publish_signal(self: Task[..., Result], signal: dict[str, Any]) -> Result:
     except StoreError as error:
         log.error("signal %s waits for the store: %s", posting.id, error)  # noqa: TRY400 the message says it all
         countdown_s = min(STORE_RETRY_S, line.settings.longest_wait_s)
-        raise self.retry(countdown=countdown_s, exc=TryAgain(str(error))) from error
+        raise self.retry(countdown=countdown_s, exc=TryAgain(str(error)), **showing_again(self)) from error
     return _ended(self, line, posting, published)
 
 
@@ -68,6 +69,6 @@ def _ended(task: Task[..., Result], line: Pipeline, signal: Signal, published: P
     log.log(level, "signal %s %s: %s (%s)", signal.id, signal.instrument, published.outcome, published.reason)
     wait_s = published.retry_in_s
     if published.outcome == "retry" and wait_s is not None and wait_s <= line.signals.rules.max_retry_s:
-        raise task.retry(countdown=wait_s, exc=TryAgain(published.reason))
+        raise task.retry(countdown=wait_s, exc=TryAgain(published.reason), **showing_again(task))
     late_s = (wall_now_ms() - wall_ms(line.clock, signal.candle_close)) / 1000
     return signal_result(signal, published, late_s=round(late_s, 3))

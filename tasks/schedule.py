@@ -14,6 +14,7 @@ from celery.schedules import BaseSchedule, schedstate, schedule
 from dedup.alignment import Alignment, next_close
 from dedup.timeframe import Timeframe
 from tasks.clock import Clock
+from tasks.shown import showing_tick
 from tasks.watchlist import Watchlist
 
 
@@ -75,7 +76,10 @@ def beat_schedule(watchlist: Watchlist, clock: Clock, sweep_interval_s: float) -
             "task": "enqueue_candles",
             "schedule": CandleClose(timeframe, alignment, clock),
             "kwargs": {"timeframe": str(timeframe), "alignment": alignment.name},
-            "options": {"expires": max(1.0, clock.wall_seconds(timeframe.seconds))},
+            "options": {
+                "expires": max(1.0, clock.wall_seconds(timeframe.seconds)),
+                **showing_tick(timeframe, alignment.name),
+            },
         }
     entries["sweep"] = {
         "task": "sweep",

@@ -28,6 +28,9 @@ WORKERS = ("worker1", "worker2")
 BEATS = ("beat1", "beat2")
 DAY_S = 86_400.0
 
+FLOWER_COLUMNS = "name,state,args,result,uuid,received,runtime,worker"
+"""Flower's ``tasks_columns``: those of its list that tell what a task was about and how it ended."""
+
 
 @dataclass(frozen=True, slots=True)
 class Replay:
@@ -145,7 +148,8 @@ def start_pipeline(stack: Stack, supervisor: Supervisor) -> None:
         supervisor.add(Spec(name, [*celery, "beat", "-l", "info"], stack.env))
     # By the environment, for the same reason.
     flower = ["flower", "--address=127.0.0.1", f"--port={stack.flower_port}"]
-    flower_env = stack.env | {"FLOWER_BASIC_AUTH": f"candlelatch:{stack.flower_password}"}
+    login = f"candlelatch:{stack.flower_password}"
+    flower_env = stack.env | {"FLOWER_BASIC_AUTH": login, "FLOWER_TASKS_COLUMNS": FLOWER_COLUMNS}
     supervisor.add(Spec(FLOWER, [*celery, *flower], flower_env))
 
 

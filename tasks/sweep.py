@@ -45,7 +45,7 @@ class Findings:
     held: int
 
 
-@app.task(name="sweep")
+@app.task(name="sweep", Request="tasks.request:OutcomeRequest")
 def sweep() -> Result:
     """Enqueue again what was lost."""
     line = pipeline()
