@@ -22,7 +22,8 @@ class View(NamedTuple):
     Attributes:
         record: as it stands.
         effects: how often the API has carried the signal out.
-        posts: per payload: POSTs that were made and not told "refused for now", those in flight with them.
+        posts: per payload: POSTs that were made and not told "refused for now", those in flight with them, less those
+            that a person asked for.
         possible: an effect has happened or may still happen by a POST that was made.
         alive: deliveries at work.
     """
@@ -47,6 +48,10 @@ def _done(view: View, *outcomes: str) -> bool:
     return record is not None and record.state is RecordState.DONE and record.outcome in outcomes
 
 
+def _by_hand(view: View) -> bool:
+    return view.record is not None and view.record.by != "" and view.record.outcome == "rejected"
+
+
 def _released(view: View) -> bool:
     return view.record is not None and view.record.state is RecordState.RELEASED
 
@@ -56,8 +61,8 @@ ONE_EFFECT = Invariant("at most one effect", lambda view: view.effects <= 1)
 ONE_PAYLOAD = Invariant("two payloads of one key are never both posted", lambda view: min(view.posts) == 0)
 POSTED_IS_TRUE = Invariant("DONE(posted) only if posted", lambda view: not _done(view, "posted") or view.effects > 0)
 NOT_POSTED_IS_TRUE = Invariant(
-    "DONE(expired) and DONE(rejected) only if never posted",
-    lambda view: not _done(view, "expired", "rejected") or not view.possible,
+    "DONE(expired) and DONE(rejected) only if never posted, or a person says so",
+    lambda view: not _done(view, "expired", "rejected") or not view.possible or _by_hand(view),
 )
 RELEASED_IS_TRUE = Invariant(
     "a release after doubt never returns to 'never happened'", lambda view: not _released(view) or not sum(view.posts)

@@ -10,7 +10,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
-from dedup.ops import Answer, Began, Claim, Complete, Op, Peek, Release, Settled
+from dedup.ops import Answer, Began, Claim, Complete, Doubt, Op, Peek, Release, Settled
 from dedup.publish_flow import Ask, Flow, Publication, Published, Request, Send, Surroundings, publishing
 from dedup.records import Record
 from dedup.rules import SignalRules
@@ -45,6 +45,17 @@ class _ForgetfulStore(MemoryStore):
         if isinstance(op, Release) and text is not None:
             self.put(op.key, replace(Record.loads(text), in_doubt=False).dumps(), op.ttl_ms)
         return super().run(op)
+
+
+class _GenerousStore(MemoryStore):
+    """What a person let be sent once more stays so, whatever its delivery came to."""
+
+    def run(self, op: Op[Any]) -> Any:
+        text = self.get(op.keys()[0])
+        reply = super().run(op)
+        if isinstance(op, Doubt) and text is not None and Record.loads(text).granted:
+            self.put(op.key, replace(reply.record, granted=True, held=False).dumps(), op.ttl_ms)
+        return reply
 
 
 class _DecidingStore(MemoryStore):
@@ -123,6 +134,7 @@ DELETE_WITHOUT_TOKEN = Protocol("delete without token", store=_DeletingStore)
 MARK_BEFORE_WORK = Protocol("mark before work", _marking_first)
 FORGETFUL_RELEASE = Protocol("release that forgets an earlier doubt", store=_ForgetfulStore)
 DECISION_IN_DOUBT = Protocol("decision in doubt", store=_DecidingStore)
+LET_GO_FOR_EVER = Protocol("let go for ever", store=_GenerousStore)
 NO_AMNESIA_GUARD = Protocol("no amnesia guard", _unguarded)
 GUARD_AT_FIRST_ATTEMPTS = Protocol("amnesia guard at first attempts only", _guarded_at_first_attempts)
 MARK_READ_FIRST = Protocol("mark read before the claim", _reading_the_mark_first)

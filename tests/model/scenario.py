@@ -30,6 +30,7 @@ class Event(StrEnum):
     MARK_LOST = "the store forgets when its memory began"
     RECORD_LOST = "the store forgets one record, and nothing else"
     TTL = "the signal expires, and then its record's TTL runs out"
+    RESOLVE = "a person settles what is held: as posted where it was, as rejected, or to be sent once more"
 
 
 PLAIN_EVENTS = frozenset(

@@ -41,7 +41,8 @@ class State(NamedTuple):
     Attributes:
         stored: what the store holds (`storing.Stored`).
         effects: how often the API has carried the signal out.
-        posts: POSTs per payload that reached the API and were not told "refused for now".
+        posts: POSTs per payload that reached the API and were not told "refused for now", less those that a person
+            asked for (`asked_for`).
         loose: POSTs per payload that nobody waits for any more and that may still take effect.
         expired: the signal has expired, by the wall clock (used with `Event.TTL`).
         deliveries: sorted, once the state is canonical; until then in their places.
@@ -110,6 +111,16 @@ def unheard(state: State, payload: int, delivery: Delivery, idempotent: bool) ->
     loose = 1 if idempotent else min(MANY, state.loose[payload] + 1)
     kept = tuple(loose if place == payload else count for place, count in enumerate(state.loose))
     return state._replace(posts=counted(state.posts, payload), loose=kept)
+
+
+def asked_for(state: State, payload: int) -> State | None:
+    """A person asks for one POST more; None where the one that they asked for before is still to come.
+
+    Two at most would be no bound at all, so the count goes down by one, and the promise stays: at most one.
+    """
+    if state.posts[payload] < 0:
+        return None
+    return state._replace(posts=counted(state.posts, payload, -1))
 
 
 def posts(state: State) -> int:

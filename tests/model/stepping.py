@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from dedup.delivery import Attempted
 from dedup.errors import StoreUnavailable
-from dedup.ops import Begin, Op, Peek
+from dedup.ops import Begin, Op, Peek, Resolution
 from dedup.publish_flow import Ask, LookUp, Send
 from dedup.records import State as RecordState
 from tests.model.answers import (
@@ -36,6 +36,7 @@ from tests.model.states import (
     TAKEN,
     Delivery,
     State,
+    asked_for,
     counted,
     disowned,
     landed,
@@ -133,10 +134,24 @@ class Stepping:
             yield Move(WORLD, "another signal's delivery reads the mark", state._replace(stored=ran.stored))
         if may[Event.RECORD_LOST]:
             yield Move(WORLD, "the store forgets this one record", self._forgot(state, record=True, mark=False))
+        if may[Event.RESOLVE] and record is not None and record.held and record.state is RecordState.UNKNOWN:
+            yield from self._resolved(state)
         if may[Event.TTL] and not state.expired:
             yield Move(WORLD, "expires_at passes", state._replace(expired=True))
         if may[Event.TTL] and state.expired:
             yield Move(WORLD, "the record's TTL runs out", self._forgot(state, record=True, mark=False))
+
+    def _resolved(self, state: State) -> Iterator[Move]:
+        """What a person may say of what is held: that it was posted only where it was, and never what nobody knows."""
+        said = [(Resolution.REJECTED, state)]
+        if state.effects:
+            said.append((Resolution.POSTED, state))
+        asked = asked_for(state, 0)
+        if asked is not None:
+            said.append((Resolution.RESEND, asked))
+        for resolution, after in said:
+            stored = self.storing.resolve(state.stored, resolution)
+            yield Move(WORLD, f"a person says: {resolution}", disowned(after)._replace(stored=stored))
 
     def _forgot(self, state: State, record: bool, mark: bool) -> State:
         stored = self.storing.forget(state.stored, record, mark)

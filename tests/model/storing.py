@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dedup.ops import Began, Claimed, Op, Peeked, Settled
+from dedup.ops import Began, Claimed, Op, Peeked, Resolution, Settled
 from dedup.records import Record, State
+from dedup.rules import SignalRules
 from dedup.stores.memory import MemoryStore
 from tests.model.scenario import MAX_FAILURES
 
@@ -94,6 +95,15 @@ class Storing:
             self._lapsed[number] = self.number(Stored(_record(store.get(KEY), clock.now_ms, ""), stored.since_ms))
         return self._lapsed[number]
 
+    def resolve(self, number: int, resolution: Resolution) -> int:
+        """A person settles what is held, as they see it."""
+        record = self.all[number].record
+        assert record is not None
+        seen = replace(record, token=OTHERS)
+        ran = self.run(number, False, SignalRules().resolve(KEY, "person", seen, resolution, "anna", "asked the API"))
+        assert ran.reply.acted
+        return ran.stored
+
     def forget(self, number: int, record: bool, mark: bool) -> int:
         """Let the store forget the record, its mark, or both."""
         stored = self.all[number]
@@ -146,6 +156,7 @@ def _plain(record: Record, now_ms: int, token: str) -> Record:
         until_ms=NOW_MS + LEASE_MS if running else 0,
         at_ms=0,
         reason="",
+        by_why="",
     )
 
 

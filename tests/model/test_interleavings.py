@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Set
 
 import pytest
 
@@ -120,6 +121,29 @@ def test_two_payloads_of_one_key(policy: OnUnknown, idempotent: bool, events: fr
     explored = tell(explore(scenario, (promised(policy), ONE_PAYLOAD, *TRUTH)))
     assert explored.broken is None, trace(explored)
     assert explored.outcomes["conflict"]
+
+
+@pytest.mark.parametrize(
+    ("at_once", "events"),
+    [
+        pytest.param(2, PLAIN_EVENTS, id="plain"),
+        pytest.param(3, PLAIN_EVENTS, marks=[whole, patient], id="three"),
+        pytest.param(2, LATE, marks=[whole, patient], id="late"),
+        pytest.param(2, {Event.LAPSE, Event.NO_ANSWER, Event.REFUSED, Event.REJECTED, Event.FLUSH}, id="flush"),
+        pytest.param(2, FORGETFUL, marks=[whole, patient], id="forgetful, whole"),
+    ],
+)
+@pytest.mark.parametrize(("policy", "idempotent"), [(HOLD, False), (LOOKUP, False)])
+def test_person_settles_what_is_held(
+    policy: OnUnknown, idempotent: bool, at_once: int, events: Set[Event], tell: Tell
+) -> None:
+    """Whatever a person says, at any moment and again and again, is worth one POST for each time that they ask for one;
+    what is settled stays so, and a record that was let go settles as any other."""
+    scenario = Scenario(policy, idempotent, at_once, frozenset(events) | {Event.RESOLVE})
+    explored = tell(explore(scenario, (promised(policy), *TRUTH)))
+    assert explored.broken is None, trace(explored)
+    assert {"held", "unknown", "posted", "rejected"} <= explored.records
+    assert {"posted", "held", "retry", "busy", "duplicate"} <= set(explored.outcomes)
 
 
 @pytest.mark.parametrize(("policy", "idempotent"), WORST_API)

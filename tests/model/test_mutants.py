@@ -72,6 +72,12 @@ def test_decision_where_a_doubt_is(tell: Tell) -> None:
     finds(Scenario(RESEND, True, 2, events, protocol=mutants.DECISION_IN_DOUBT), NOT_POSTED_IS_TRUE, tell)
 
 
+def test_let_go_for_ever(tell: Tell) -> None:
+    """What a person lets go is sent once: were it not used up by a doubt, it would be sent again and again."""
+    events = frozenset({Event.NO_ANSWER, Event.RESOLVE})
+    finds(Scenario(HOLD, False, 2, events, protocol=mutants.LET_GO_FOR_EVER), ONE_POST, tell)
+
+
 @pytest.mark.parametrize(
     ("policy", "idempotent", "invariant"),
     [(HOLD, False, ONE_POST), (LOOKUP, False, ONE_POST), (RESEND, True, NOT_POSTED_IS_TRUE)],
