@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo up test lint bench clean
+.PHONY: demo up test lint bench peers clean
 
 demo: $(VENV)/demo.installed
 	$(BIN)/celery -A tasks up --demo
@@ -26,11 +26,18 @@ lint: $(VENV)/test.installed
 bench: $(VENV)/test.installed
 	$(BIN)/python -m bench
 
+peers: $(VENV)/peers.installed
+	$(BIN)/python -m bench.peers
+
 clean:
 	rm -rf $(VENV) build *.egg-info
 
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/peers.installed: $(VENV)/test.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[peers]'
+	touch $@
 
 $(VENV)/%.installed: pyproject.toml | $(BIN)/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(if $(filter demo,$*),demo,test,lint)]'
