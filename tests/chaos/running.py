@@ -19,7 +19,7 @@ from tests.chaos.market import Market, market_of
 from tests.chaos.schedule import FORGETTING, WEIGHTS, Fault, draw, dumps
 from tests.chaos.world import Terms, World
 
-LEAD_S = 12.0
+LEAD_S = 8.0
 HORIZON_S = 600.0
 AT_ONCE = 24
 TOLD_EVERY_S = 15.0
@@ -170,8 +170,8 @@ def _of_broker(error: Exception) -> bool:
 def _progress(world: World, until: datetime, tell: Callable[[str], None]) -> None:
     """Wait, and tell now and then how it goes."""
     while (left_s := (until - datetime.now(UTC)).total_seconds()) > 0:
-        time.sleep(min(left_s, TOLD_EVERY_S))
-        if left_s > TOLD_EVERY_S:
+        time.sleep(min(left_s, 1.0))
+        if int(time.monotonic() / TOLD_EVERY_S) != int((time.monotonic() - 1.0) / TOLD_EVERY_S):
             tell(_situation(world))
 
 
