@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from tasks.cli import doctor
+from tasks.commands.doctor import doctor
 from tasks.receiver import Receiver
 from tests.engines import DURABLE, HOST, Engine, free_port
 

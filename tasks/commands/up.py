@@ -1,8 +1,7 @@
-"""Subcommands of `celery -A tasks` (entry-point group ``celery.commands``)."""
+"""`celery -A tasks up`."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import sys
@@ -49,27 +48,6 @@ def up(demo: bool, day_s: float | None, home: Path | None) -> None:
     except TimeoutError as error:
         console.print(f"[red]{error}[/]; logs are in {folder}")
         sys.exit(2)
-
-
-@click.command()
-@click.option("--json", "machine", is_flag=True, help="One JSON document instead of tables.")
-@click.option("--strict", is_flag=True, help="Let warnings count as failures.")
-def doctor(machine: bool, strict: bool) -> None:
-    """Look at settings, watchlist, Redis, broker and signal API. Reads only; posts nothing.
-
-    Exit code: 0 when nothing failed, 1 when something that the pipeline promises does not hold, or with --strict when
-    anything is worth a warning.
-    """
-    from dedup.preflight import Level
-    from tasks.doctor import as_json, as_table, examine, verdict
-
-    sections = examine()
-    if machine:
-        click.echo(json.dumps(as_json(sections), indent=2, ensure_ascii=False))
-    else:
-        Console().print(as_table(sections))
-    level = verdict(sections)
-    sys.exit(1 if level is Level.FAIL or (strict and level is Level.WARN) else 0)
 
 
 def _interrupted(*_: object) -> NoReturn:
