@@ -12,7 +12,7 @@ WORKDIR /src
 COPY pyproject.toml ./
 RUN mkdir dedup tasks && touch README.md \
  && python3 -m venv /opt/venv \
- && /opt/venv/bin/pip install '.[calendars,flower]' \
+ && /opt/venv/bin/pip install '.[calendars,flower,metrics]' \
  && /opt/venv/bin/pip uninstall --yes candlelatch setuptools pip
 
 # Our own code, in a folder and a layer of its own: a megabyte that changes, beside 260 that seldom do.

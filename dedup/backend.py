@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
+from dedup.observer import Kind
 from dedup.options import DedupOptions
 from dedup.stores.circuit import Circuit
 from dedup.stores.connect import connect
@@ -16,6 +17,7 @@ from dedup.stores.durability import Durability
 from dedup.stores.fallback import Fallback, FallbackStore
 from dedup.stores.local import DoneAnswers, LocalStore
 from dedup.stores.memory import MemoryStore
+from dedup.stores.observed import ObservedStore
 from dedup.stores.protocol import Store
 from dedup.stores.redis import RedisStore
 
@@ -61,14 +63,16 @@ def make_local(options: DedupOptions) -> Local:
     # Memory alone needs no second memory before it.
     entries = options.done_entries if options.redis_enabled else 0
     candles, signals = (DoneAnswers(entries, options.done_age_s) if entries else None for _ in range(2))
-    return Local(MemoryStore(options.memory_entries), Circuit(options.breaker), candles, signals)
+    return Local(
+        MemoryStore(options.memory_entries), Circuit(options.breaker, observer=options.observer), candles, signals
+    )
 
 
 def make_stores(options: DedupOptions, local: Local | None = None) -> Stores:
     """Blocking stores, over a connection pool of their own."""
     local = make_local(options) if local is None else local
     if not options.redis_enabled:
-        return Stores(local.memory, local.memory, local.memory)
+        return _observed(options, Stores(local.memory, local.memory, local.memory))
     client = connect(options.redis_url)
     redis, sure = RedisStore(client), RedisStore(client, Durability.parse(options.durability))
 
@@ -76,11 +80,20 @@ def make_stores(options: DedupOptions, local: Local | None = None) -> Stores:
         falling = FallbackStore(primary, local.memory, local.circuit, policy)
         return falling if done is None else LocalStore(falling, done)
 
-    return Stores(
+    stores = Stores(
         store(redis, options.candle_fallback, local.candles_done),
         store(sure, options.signal_fallback, local.signals_done),
         store(redis, Fallback.REFUSE),
     )
+    return _observed(options, stores)
+
+
+def _observed(options: DedupOptions, stores: Stores) -> Stores:
+    observer = options.observer
+    if observer is None:
+        return stores
+    candles = ObservedStore(stores.candles, observer, Kind.CANDLE)
+    return Stores(candles, ObservedStore(stores.signals, observer, Kind.SIGNAL), stores.records)
 
 
 class _Shared:

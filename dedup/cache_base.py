@@ -20,6 +20,7 @@ from dedup.records import Record, State
 from dedup.rules import CandleRules, SignalRules
 from dedup.signals import canonical_json
 from dedup.stores.local import AsyncLocalStore, LocalStats, LocalStore
+from dedup.stores.observed import AsyncObservedStore, ObservedStore
 from dedup.stores.protocol import AsyncStore, Store
 from dedup.timeframe import Timeframe
 
@@ -75,7 +76,8 @@ class BaseCache(Generic[S]):
     @property
     def local_stats(self) -> LocalStats | None:
         """How the local memory of what is DONE did in this process; None where nothing is remembered."""
-        return self.store.answers.stats() if isinstance(self.store, (LocalStore, AsyncLocalStore)) else None
+        store = self.store.store if isinstance(self.store, (ObservedStore, AsyncObservedStore)) else self.store
+        return store.answers.stats() if isinstance(store, (LocalStore, AsyncLocalStore)) else None
 
     def _ms(self, ttl_s: float | None) -> int:
         if ttl_s is None:

@@ -20,6 +20,7 @@ from dedup.delivery_options import DeliveryOptions
 from dedup.errors import InvalidInput, InvalidSetting
 from dedup.http_outcome import shown_url
 from dedup.keys import check_prefix
+from dedup.observer import Observer
 from dedup.rules import CandleRules, OnUnknown, SignalRules
 from dedup.stores.connect import check_url, redact
 from dedup.stores.durability import Durability
@@ -61,6 +62,7 @@ class DedupOptions:
             none.
         done_age_s: for how long they are remembered.
         breaker: how long a Redis that failed is left alone.
+        observer: is told what happens, for counting it; see `dedup.observer`.
 
     Raises:
         InvalidSetting: names the option, the value and the remedy.
@@ -88,6 +90,7 @@ class DedupOptions:
     done_entries: int = 1000
     done_age_s: float = 60.0
     breaker: BreakerRules = field(default_factory=BreakerRules)
+    observer: Observer | None = None
 
     def __post_init__(self) -> None:
         for name, kind in (("candle_fallback", Fallback), ("signal_fallback", Fallback), ("on_unknown", OnUnknown)):

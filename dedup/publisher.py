@@ -11,6 +11,7 @@ from typing import Any
 from dedup.cache import SignalPublishCache
 from dedup.delivery import Attempted, HttpDelivery, Message
 from dedup.flows import run
+from dedup.observer import Observer
 from dedup.ops import Op
 from dedup.options import configured
 from dedup.publication import publication_of
@@ -43,6 +44,7 @@ class SignalPublisher:
         delivery: how one attempt is made; by default over HTTP, to the configured address.
         around: clocks and chance, for tests and replays.
         sleep: waits between tries to settle.
+        observer: is told of HTTP attempts; by default the configured one.
 
     Raises:
         InvalidSetting: neither a delivery nor an address to post to.
@@ -54,6 +56,7 @@ class SignalPublisher:
         delivery: Delivery | None = None,
         around: Surroundings | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        observer: Observer | None = None,
     ) -> None:
         options = configured()
         self._delivery = HttpDelivery(options.delivery()) if delivery is None else delivery
@@ -63,6 +66,7 @@ class SignalPublisher:
         self._cache = signal_publish_cache
         self._around = around or surroundings()
         self._sleep = sleep
+        self._observer = options.observer if observer is None else observer
 
     def publish(self, signal_data: Mapping[str, Any] | Signal, candle_start: datetime) -> Published:
         """Publish one signal, once.
@@ -85,7 +89,7 @@ class SignalPublisher:
             StoreError: the store gave no usable answer; see `dedup.publish_flow.publishing`.
         """
         flow = publishing(job, self._cache.rules, new_token(), self._cache.since_key, self._around)
-        return run(performing(flow, _Calls(self._cache, self._delivery, self._sleep)))
+        return run(performing(flow, _Calls(self._cache, self._delivery, self._sleep), self._observer))
 
 
 class _Calls:

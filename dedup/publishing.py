@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from dedup.delivery import Attempted, Message
 from dedup.errors import StoreUnavailable
 from dedup.flows import Flow
+from dedup.observer import Observer
 from dedup.ops import Op
 from dedup.publish_flow import Ask, LookUp, Published, Request, Send
 
@@ -62,8 +63,8 @@ class Calls(Protocol):
         ...
 
 
-def performing(flow: Flow[Published], calls: Calls) -> Flow[Published]:
-    """The flow, with its requests made by `calls`."""
+def performing(flow: Flow[Published], calls: Calls, observer: Observer | None = None) -> Flow[Published]:
+    """The flow, with its requests made by `calls`; `observer` is told of each HTTP attempt."""
     try:
         request: Request = next(flow)
         while True:
@@ -72,6 +73,8 @@ def performing(flow: Flow[Published], calls: Calls) -> Flow[Published]:
             except BaseException as error:
                 request = flow.throw(error)
             else:
+                if observer is not None and isinstance(answer, Attempted):
+                    observer.attempted(answer.verdict, answer.duration_s)
                 request = flow.send(answer)
     except StopIteration as stop:
         published: Published = stop.value

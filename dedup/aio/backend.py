@@ -9,12 +9,14 @@ import asyncio
 from dataclasses import dataclass
 
 from dedup.backend import Local, make_local, shared_local
+from dedup.observer import Kind
 from dedup.options import DedupOptions
 from dedup.stores.async_memory import AsyncMemoryStore
 from dedup.stores.async_redis import AsyncRedisStore, connect
 from dedup.stores.durability import Durability
 from dedup.stores.fallback import AsyncFallbackStore, Fallback
 from dedup.stores.local import AsyncLocalStore, DoneAnswers
+from dedup.stores.observed import AsyncObservedStore
 from dedup.stores.protocol import AsyncStore
 
 
@@ -36,7 +38,7 @@ def make_stores(options: DedupOptions, local: Local | None = None) -> Stores:
     local = make_local(options) if local is None else local
     if not options.redis_enabled:
         memory = AsyncMemoryStore(local.memory)
-        return Stores(memory, memory, memory)
+        return _observed(options, Stores(memory, memory, memory))
     client = connect(options.redis_url)
     redis, sure = AsyncRedisStore(client), AsyncRedisStore(client, Durability.parse(options.durability))
 
@@ -44,11 +46,20 @@ def make_stores(options: DedupOptions, local: Local | None = None) -> Stores:
         falling = AsyncFallbackStore(primary, local.memory, local.circuit, policy)
         return falling if done is None else AsyncLocalStore(falling, done)
 
-    return Stores(
+    stores = Stores(
         store(redis, options.candle_fallback, local.candles_done),
         store(sure, options.signal_fallback, local.signals_done),
         store(redis, Fallback.REFUSE),
     )
+    return _observed(options, stores)
+
+
+def _observed(options: DedupOptions, stores: Stores) -> Stores:
+    observer = options.observer
+    if observer is None:
+        return stores
+    candles = AsyncObservedStore(stores.candles, observer, Kind.CANDLE)
+    return Stores(candles, AsyncObservedStore(stores.signals, observer, Kind.SIGNAL), stores.records)
 
 
 _by_loop: dict[asyncio.AbstractEventLoop, dict[DedupOptions, Stores]] = {}

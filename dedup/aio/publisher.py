@@ -12,6 +12,7 @@ from dedup.aio.cache import SignalPublishCache
 from dedup.aio.delivery import HttpDelivery
 from dedup.delivery import Attempted, Message
 from dedup.flows import run_async
+from dedup.observer import Observer
 from dedup.ops import Op
 from dedup.options import configured
 from dedup.publication import publication_of
@@ -49,6 +50,7 @@ class SignalPublisher:
         around: clocks and chance, for tests and replays.
         sleep: waits between tries to settle.
         concurrency: see above.
+        observer: is told of HTTP attempts; by default the configured one.
 
     Raises:
         InvalidSetting: neither a delivery nor an address to post to.
@@ -61,6 +63,7 @@ class SignalPublisher:
         around: Surroundings | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         concurrency: int = CONCURRENCY,
+        observer: Observer | None = None,
     ) -> None:
         options = configured()
         self._delivery = HttpDelivery(options.delivery()) if delivery is None else delivery
@@ -70,6 +73,7 @@ class SignalPublisher:
         self._cache = signal_publish_cache
         self._around = around or surroundings()
         self._sleep = sleep
+        self._observer = options.observer if observer is None else observer
         self._room = asyncio.Semaphore(concurrency)
 
     async def publish(self, signal_data: Mapping[str, Any] | Signal, candle_start: datetime) -> Published:
@@ -94,7 +98,8 @@ class SignalPublisher:
         """
         async with self._room:
             flow = publishing(job, self._cache.rules, new_token(), self._cache.since_key, self._around)
-            return await run_async(performing(flow, _Calls(self._cache, self._delivery, self._sleep)))
+            calls = _Calls(self._cache, self._delivery, self._sleep)
+            return await run_async(performing(flow, calls, self._observer))
 
 
 class _Calls:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from dedup.breaker import Breaker, BreakerRules, CircuitState
+from dedup.observer import Observer
 
 log = logging.getLogger("dedup.stores.circuit")
 
@@ -23,15 +24,22 @@ class Circuit:
     Args:
         rules: how long a server that failed is left alone.
         clock_ms: monotonic, ms.
+        observer: is told of each change of state.
     """
 
-    def __init__(self, rules: BreakerRules | None = None, clock_ms: Callable[[], int] = monotonic_ms) -> None:
+    def __init__(
+        self,
+        rules: BreakerRules | None = None,
+        clock_ms: Callable[[], int] = monotonic_ms,
+        observer: Observer | None = None,
+    ) -> None:
         self.lock = threading.RLock()
         """Held while a state is acted upon that must not change meanwhile. Never across I/O."""
         self._clock_ms = clock_ms
         self._breaker = Breaker(rules or BreakerRules())
         self._away_since_ms = 0
         self._why = ""
+        self._observer = observer or Observer()
 
     @property
     def state(self) -> CircuitState:
@@ -60,6 +68,7 @@ class Circuit:
             breaker, permit = self._breaker.ask(self._clock_ms())
             if breaker is not self._breaker:
                 log.info("Redis: half-open: asking it again after %.1f s", self._away_s())
+                self._observer.circuit_changed(breaker.state)
             self._breaker = breaker
             return permit
 
@@ -72,6 +81,7 @@ class Circuit:
         with self.lock:
             was, self._breaker = self._breaker, self._breaker.succeeded(permit)
             if was is not self._breaker:
+                self._observer.circuit_changed(self._breaker.state)
                 log.warning("Redis: closed: it is back after %.1f s%s", self._away_s(), what and f"; {what}")
 
     def failed(self, permit: int, error: Exception, began_ms: int) -> None:
@@ -82,6 +92,7 @@ class Circuit:
             if was is self._breaker:
                 return
             self._why = str(error)
+            self._observer.circuit_changed(self._breaker.state)
             if was.state is CircuitState.CLOSED:
                 self._away_since_ms = now_ms
                 log.warning("Redis: open: %s; asked again in %.1f s", error, self._breaker.wait_ms / 1000)

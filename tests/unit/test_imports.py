@@ -18,7 +18,7 @@ LAYERS = (
     ("dedup.keys",),
     ("dedup.replies",),
     ("dedup.marking", "dedup.resolving", "dedup.ops"),
-    ("dedup.adopt",),
+    ("dedup.adopt", "dedup.observer"),
     ("dedup.transitions",),
     ("dedup.stores",),
 )
@@ -30,6 +30,9 @@ WAITING = {"asyncio", "logging", "os", "random", "select", "selectors", "socket"
 MAY_BUILD_STORES = {"dedup", "dedup.backend", "dedup.aio", "dedup.aio.backend"}
 ON_REDIS = {"dedup.stores.redis", "dedup.stores.async_redis"}
 READS_ENVIRONMENT = "tasks.settings"
+
+# The one part of the library that knows Prometheus. Nothing else of it knows this part, so that it stays optional.
+COUNTING, PROMETHEUS = "dedup.metrics", {"prometheus_client"}
 
 # The one part of the library that knows Celery. Nothing else of it knows this part, so that it stays optional.
 INTEGRATION, CELERY = "dedup.celery", {"celery", "kombu", "billiard"}
@@ -62,9 +65,10 @@ def offences(source: Source) -> list[str]:
     tops = {name.partition(".")[0] for name in imported}
     integrating = within(source.name, INTEGRATION)
     allowed = set(sys.stdlib_module_names) | THIRD_PARTIES | {"dedup"} | (CELERY if integrating else set())
+    allowed |= PROMETHEUS if source.name == COUNTING else set()
     found += sorted(tops - allowed)
     if not integrating:
-        found += [name for name in imported if within(name, INTEGRATION)]
+        found += [name for name in imported if within(name, INTEGRATION) or name == COUNTING]
     if layer(source.name) != STORES:
         found += [name for name in imported if within(name, "redis")]
     if layer(source.name) < STORES:
@@ -85,6 +89,8 @@ def test_library_imports_towards_its_core(source: Source) -> None:
 FORBIDDEN = {
     "the pipeline": ("dedup.cache", "import tasks.app"),
     "the pipeline, later": ("dedup.cache", "def f():\n    from tasks import app"),
+    "Prometheus": ("dedup.backend", "import prometheus_client"),
+    "Prometheus by way of its part": ("dedup.backend", "from dedup.metrics import Metrics"),
     "Celery": ("dedup.publisher", "from celery import Celery"),
     "Celery by way of its part": ("dedup.publisher", "from dedup.celery import Once"),
     "the pipeline, in Celery's part": ("dedup.celery.task", "from tasks.app import app"),
