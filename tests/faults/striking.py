@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,18 +197,37 @@ class Striking:
 
 
 @contextmanager
-def struck(home: Path, how: str, policy: str, workers: int) -> Iterator[Striking]:
-    """A deployment that was struck at every point, when everything in it is settled."""
-    plan = strokes(how, policy)
+def struck(homes: Mapping[str, Path], how: str, workers: int) -> Iterator[dict[str, Striking]]:
+    """A deployment for each policy that was struck at every point, when everything in them is settled.
+
+    Args:
+        homes: an empty directory for each policy.
+        how: name of the signal that falls.
+        workers: of each deployment.
+    """
+    with ExitStack() as stack:
+        preloaded = stack.enter_context(Preloaded())
+        found = {}
+        for policy, home in homes.items():
+            plan = strokes(how, policy)
+            deployment = stack.enter_context(_deployed(home, policy, plan))
+            deployment.launch = preloaded.launch
+            found[policy] = Striking(deployment, plan, workers)
+        # Not started in these threads: an engine is leashed to the thread that starts it.
+        with ThreadPoolExecutor(len(found)) as pool:
+            for running in [pool.submit(striking.run) for striking in found.values()]:
+                running.result()
+        yield found
+
+
+@contextmanager
+def _deployed(home: Path, policy: str, plan: Sequence[Stroke]) -> Iterator[Deployment]:
     instruments = [name for stroke in plan for name in subjects(stroke)]
-    with Preloaded() as preloaded, deploy(home, [watch(*instruments)], ON_UNKNOWN=policy, **SETTINGS) as deployment:
-        deployment.launch = preloaded.launch
+    with deploy(home, [watch(*instruments)], ON_UNKNOWN=policy, **SETTINGS) as deployment:
         for name in instruments:
             deployment.feed(name, [ORIGIN - HOUR, ORIGIN])
             candle = candle_of(name)
             cache = deployment.line.candles(candle.timeframe)
             # Whoever wrote it has dealt with it: no sweep takes it before its turn.
             cache.set(cache.key(name, candle.timeframe, candle.start), "not yet")
-        striking = Striking(deployment, plan, workers)
-        striking.run()
-        yield striking
+        yield deployment

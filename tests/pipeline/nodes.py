@@ -30,6 +30,7 @@ class Launched(Protocol):
     """What starts and ends one process: `tasks.supervisor.Supervised`, or `tests.pipeline.preloaded.Forked`."""
 
     log_path: Path
+    starts: int
 
     @property
     def pid(self) -> int: ...
@@ -95,6 +96,11 @@ class ProcessContainer:
         """Start the process; `ready` waits for it."""
         self._started_at = len(self.logs())
         self._process.start()
+
+    @property
+    def starts(self) -> int:
+        """How often it was started."""
+        return self._process.starts
 
     def ready(self) -> bool:
         """Wait until the log of this start says the prompt."""

@@ -15,6 +15,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,7 +66,10 @@ MODULES = (
 
 
 class Preloaded:
-    """Starts processes; a context manager. They end with it."""
+    """Starts processes, from any thread; a context manager. They end with it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -93,8 +97,9 @@ class Preloaded:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         order = {"argv": list(argv), "env": dict(spec.env), "log": str(log)}
-        print(json.dumps(order), file=self._process.stdin, flush=True)
-        return int(self._process.stdout.readline())
+        with self._lock:
+            print(json.dumps(order), file=self._process.stdin, flush=True)
+            return int(self._process.stdout.readline())
 
 
 class Forked:
