@@ -46,6 +46,10 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_serializer": "json",
         "result_serializer": "json",
         "accept_content": ["json"],
+        "result_accept_content": ["json"],
+        "event_serializer": "json",
+        # What is anything else is refused unread, and what Celery or kombu would die of is too.
+        "worker_consumer": "tasks.consumer:Consumer",
         "task_acks_late": True,
         "task_acks_on_failure": True,
         "task_acks_on_timeout": False,
