@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     for result in _legs(options, given.legs, given.at_most_s):
         good = good and result.verdict.good
         summaries.append(summary_of(result))
-        text = markdown(total(summaries), options, _heading(options, summaries))
+        text = markdown(total(summaries), options, _heading(options, summaries), given.legs)
         print(text, flush=True)
         if given.report:
             given.report.write_text(text)
@@ -61,6 +61,7 @@ def _options(given: argparse.Namespace) -> Options:
         strategies=given.strategies,
         per_s=given.per_s,
         gap_s=given.gap_s,
+        sweep_s=given.sweep_s,
         patience_s=given.patience_s,
         schedule=replayed,
     )
@@ -75,7 +76,7 @@ def _legs(options: Options, legs: int, at_most_s: float) -> Iterator[Result]:
         result = run(leg)
         yield result
         median_s = spread_of(summary_of(result).waits_s).p50
-        per_s *= 1.3 if median_s < FAST_S else 0.7 if median_s > SLOW_S else 1.0
+        per_s *= 1.5 if median_s < FAST_S else 0.7 if median_s > SLOW_S else 1.0
         took_s = time.monotonic() - leg_began
         if number + 1 < legs and time.monotonic() - began + took_s > at_most_s:
             print(f"no time for more: {number + 1} of {legs} legs")
@@ -110,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--strategies", type=int, default=Options.strategies, help="signals of a candle (default: %(default)s)")
     add("--per-s", type=float, default=Options.per_s, help="signals due per second (default: %(default)s)")
     add("--gap-s", type=float, default=Options.gap_s, help="mean time between faults (default: %(default)s)")
+    add("--sweep-s", type=float, default=Options.sweep_s, help="each beat's sweeps (default: %(default)s)")
     add("--patience-s", type=float, default=Options.patience_s, help="to settle in the end (default: %(default)s)")
     add("--legs", type=int, default=1, help="go in so many runs, one after the other (default: %(default)s)")
     add("--at-most-s", type=float, default=float("inf"), help="begin no leg that would take it beyond this time")

@@ -26,6 +26,7 @@ from tests.pipeline.waiting import eventually
 Parameters = Mapping[str, Any]
 
 STRUCK_WITHIN_S = 5.0
+API_LISTENS_WITHIN_S = 10.0
 IN_FLIGHT_WITHIN_S = 4.0
 RECENT_CLOSES = 6
 
@@ -163,7 +164,8 @@ def duplicate_signals(world: World, parameters: Parameters) -> str:
     chosen = _recent_candles(world, parameters)
     cache = world.line.recorded_candles()
     records = [found.record for found in cache.peek_many([cache.key(name, TIMEFRAME, at) for name, at in chosen])]
-    carried = [fields for record in records if record and record.value for fields in record.value["signals"]]
+    found = [fields for record in records if record and record.value for fields in record.value["signals"]]
+    carried = found[: parameters["count"]]
     for fields in carried:
         world.app.send_task("publish_signal", kwargs={"signal": fields})
     return f"publish_signal again for {len(carried)} signals"
@@ -238,7 +240,9 @@ def _talks_to(process: psutil.Process, port: int) -> bool:
 
 
 def _tell_api(world: World, fault: Parameters) -> None:
-    requests.put(f"{world.api_url}/faults", json=fault, timeout=3).raise_for_status()
+    # Another fault may keep it from answering just now.
+    eventually(world.api_answers, "the API to listen to what it is to do", API_LISTENS_WITHIN_S)
+    requests.put(f"{world.api_url}/faults", json=fault, timeout=5).raise_for_status()
 
 
 def _pause(world: World, name: str, seconds: float) -> str:

@@ -19,9 +19,10 @@ TRACED = 10
 LINES_PER_TRACE = 40
 
 
-def markdown(summary: Summary, options: Options, heading: str) -> str:
+def markdown(summary: Summary, options: Options, heading: str, legs: int = 1) -> str:
     """The report: one section."""
-    lines = [f"## {heading}", "", f"`{command(options)}`", "", "| | |", "|---|---:|"]
+    words = command(options) + (f" --legs {legs}" if legs > 1 else "")
+    lines = [f"## {heading}", "", f"`{words}`", "", "| | |", "|---|---:|"]
     lines += [f"| {name} | {value} |" for name, value in _rows(summary)]
     lines += ["", "| fault | struck | could not | recovery p50 | max |", "|---|---:|---:|---:|---:|"]
     lines += _fault_rows(summary)
@@ -32,7 +33,7 @@ def command(options: Options) -> str:
     """How to run it once more."""
     words = f"python -m tests.chaos --signals {options.signals} --seed {options.seed} --policy {options.policy}"
     words += f" --instruments {options.instruments} --strategies {options.strategies}"
-    words += f" --per-s {options.per_s:g} --gap-s {options.gap_s:g}"
+    words += f" --per-s {options.per_s:g} --gap-s {options.gap_s:g} --sweep-s {options.sweep_s:g}"
     words += {None: "", True: " --plain", False: " --no-plain"}[options.plain]
     return words + (" --forgetting" if options.forgetting else "")
 

@@ -40,6 +40,7 @@ class Options:
         instruments, strategies: their product is the number of signals of a close.
         per_s: signals due per second, on average.
         gap_s: mean time from one fault to the next.
+        sweep_s: each beat sweeps once in this time.
         patience_s: how long after the last close and the last fault it may take to settle.
         schedule: to replay, instead of one drawn from the seed.
     """
@@ -53,6 +54,7 @@ class Options:
     strategies: int = 2
     per_s: float = 25.0
     gap_s: float = 2.0
+    sweep_s: float = 4.0
     patience_s: float = 400.0
     schedule: tuple[Fault, ...] | None = None
 
@@ -71,7 +73,7 @@ class Options:
         """What is promised. Where Redis forgets, everything has to be within reach of the sweep."""
         least_s = market.duration_s if self.forgetting else 0.0
         plain = self.policy == "hold" if self.plain is None else self.plain
-        return Terms(self.policy, plain, least_s + HORIZON_S)
+        return Terms(self.policy, plain, least_s + HORIZON_S, self.sweep_s)
 
 
 @dataclass(frozen=True, slots=True)

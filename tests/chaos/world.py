@@ -52,7 +52,6 @@ LIMITS: Mapping[str, str] = {
     "CANDLE_TIME_LIMIT": "4",
     "CANDLE_LEASE": "5",
     "VISIBILITY_TIMEOUT": "20",
-    "SWEEP_INTERVAL": "4",
     "SWEEP_GRACE": "2",
     # Nothing here kills its worker by itself, and what is struck often is no less due.
     "MAX_FAILURES": "100",
@@ -68,11 +67,13 @@ class Terms:
         policy: `ON_UNKNOWN`.
         plain: whether the API ignores Idempotency-Key, so that every POST it takes has an effect.
         horizon_s: how long after its close a candle may be worked, wall seconds; as long a signal stays fresh.
+        sweep_s: each beat sweeps once in this time.
     """
 
     policy: Policy
     plain: bool
     horizon_s: float
+    sweep_s: float
 
 
 class World:
@@ -118,6 +119,7 @@ class World:
             "WATCH_UNTIL": last.isoformat(),
             "HORIZON": fresh_s,
             "SIGNAL_MAX_AGE": fresh_s,
+            "SWEEP_INTERVAL": str(self.terms.sweep_s),
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
         }
