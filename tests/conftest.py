@@ -13,7 +13,10 @@ from dedup.stores.connect import connect
 from dedup.stores.redis import RedisStore
 from tests.contract.subjects import Driven
 from tests.engines import Engine, redis_binary, valkey_binary
+from tests.faults.summary import pytest_terminal_summary
 from tests.topology.clusters import Cluster
+
+__all__ = ["pytest_terminal_summary"]
 
 # One run of `pytest --hypothesis-profile=long` is a soak; the default keeps to seconds.
 settings.register_profile("default", deadline=None, max_examples=100)

@@ -88,6 +88,15 @@ class Engine:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def pid(self) -> int:
+        """Its process id.
+
+        Raises:
+            RuntimeError: it was not started.
+        """
+        return self._running().pid
+
+    @property
     def log(self) -> str:
         """What the server said."""
         path = self.data_dir / "server.log"

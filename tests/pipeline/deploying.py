@@ -46,6 +46,7 @@ def deploy(
     speed: float = 1.0,
     lead_s: float = 0.0,
     config: Mapping[str, str] = DURABLE,
+    engine: Engine | None = None,
     **env: Any,
 ) -> Iterator[Deployment]:
     """A deployment with engine and API running, and no worker yet.
@@ -56,11 +57,12 @@ def deploy(
         speed: market seconds per wall second.
         lead_s: wall seconds until market time reaches `ORIGIN`.
         config: directives of the engine.
+        engine: another one than a Valkey with that configuration.
         env: settings over `LIMITS`.
     """
     (home / "feed").mkdir()
     (home / "pipeline.toml").write_text(_toml(home / "feed", watches))
-    with Engine(config=config) as engine, Receiver(home / "posts.jsonl") as receiver:
+    with engine or Engine(config=config) as engine, Receiver(home / "posts.jsonl") as receiver:
         _begin_memory(engine)
         clock = Clock(datetime.now(UTC) + timedelta(seconds=lead_s), ORIGIN, speed)
         found = Deployment(home, engine, receiver, _environment(home, engine, receiver, clock) | env)
