@@ -7,8 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import redis
 import requests
 from celery import Celery
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
 
 from bench.peers.terms import HTTP_S, LIMIT_S, QUEUE, VISIBILITY_S
 
@@ -26,6 +29,17 @@ AUTORETRY: dict[str, Any] = {
     "max_retries": 10,
 }
 """Celery's own way to try again what failed, the same for all that are given it."""
+
+
+def patience() -> Retry:
+    """How often a client sends again what went wrong: what `redis.Redis()` does by itself, and `from_url` does not."""
+    return Retry(ExponentialWithJitterBackoff(base=0.01, cap=1), 10)
+
+
+def store_client(**options: Any) -> redis.Redis:
+    """A client of the store, for peers that are handed one."""
+    client: redis.Redis = redis.Redis.from_url(STORE, retry=patience(), **options)
+    return client
 
 
 def make_app() -> Celery:
@@ -65,11 +79,13 @@ def post(job: str) -> None:
 
 
 def stop_at(point: str, job: str) -> None:
-    """Say that this point is reached, and wait there as long as the harness wants workers to."""
+    """Say that this point is reached, and wait there while the harness wants it. Only a job's first delivery does."""
     if POINTS is None:
         return
     wanted = Path(POINTS) / point
-    if wanted.exists():
-        (Path(POINTS) / f"{point}.{job}.{os.getpid()}").touch()
+    been_here = Path(POINTS) / f"{point}.{job}.{os.getpid()}"
+    if not wanted.exists() or any(other != been_here for other in Path(POINTS).glob(f"{point}.{job}.*")):
+        return
+    been_here.touch()
     while wanted.exists():
         time.sleep(0.05)

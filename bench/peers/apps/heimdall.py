@@ -8,7 +8,7 @@ import redis
 from celery_heimdall import HeimdallTask
 
 from bench.peers.terms import REMEMBER_S
-from bench.peers.working import AUTORETRY, STORE, make_app, post
+from bench.peers.working import AUTORETRY, make_app, post, store_client
 
 app = make_app()
 
@@ -20,7 +20,7 @@ class StoredTask(HeimdallTask):
 
     def setup_redis(self) -> redis.Redis:
         """As its documentation shows."""
-        return redis.Redis.from_url(STORE)
+        return store_client()
 
 
 def _key(args: Any, kwargs: Any) -> str:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from functools import cache
-
-import redis
 
 from bench.peers.terms import LEASE_S, REMEMBER_S
-from bench.peers.working import AUTORETRY, STORE, make_app, post
+from bench.peers.working import AUTORETRY, make_app, post, store_client
 
 os.environ.setdefault("AWS_LAMBDA_FUNCTION_NAME", "peers")
 # It warns of its own alias, and where it runs outside Lambda.
@@ -35,15 +32,10 @@ class Invocation:
 
 
 config = IdempotencyConfig(event_key_jmespath="job", expires_after_seconds=REMEMBER_S)
-config.register_lambda_context(Invocation())  # type: ignore[arg-type]
+config.register_lambda_context(Invocation())
 
 
-@cache
-def _client() -> redis.Redis:
-    return redis.Redis.from_url(STORE, decode_responses=True)
-
-
-layer = CachePersistenceLayer(client=_client())
+layer = CachePersistenceLayer(client=store_client(decode_responses=True))
 
 
 @idempotent_function(data_keyword_argument="signal", persistence_store=layer, config=config)

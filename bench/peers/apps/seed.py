@@ -9,7 +9,7 @@ import os
 
 import redis
 
-from bench.peers.working import AUTORETRY, STORE, make_app, post
+from bench.peers.working import AUTORETRY, make_app, post, store_client
 
 app = make_app()
 WHOLE = os.environ.get("PEERS_SEED") == "whole"
@@ -19,7 +19,7 @@ class Cache:
     """Marks with a TTL, in Redis, or in this process where that cannot be reached."""
 
     def __init__(self, ttl_s: int) -> None:
-        self._redis, self._memory, self._ttl_s = redis.Redis.from_url(STORE), set[str](), ttl_s
+        self._redis, self._memory, self._ttl_s = store_client(), set[str](), ttl_s
 
     def exists(self, key: str) -> bool:
         """Whether it is marked."""

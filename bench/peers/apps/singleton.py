@@ -8,10 +8,11 @@ from celery.signals import worker_ready
 from celery_singleton import Singleton, clear_locks
 
 from bench.peers.terms import REMEMBER_S
-from bench.peers.working import AUTORETRY, STORE, make_app, post
+from bench.peers.working import AUTORETRY, STORE, make_app, patience, post
 
 app = make_app()
 app.conf.singleton_backend_url = STORE
+app.conf.singleton_backend_kwargs = {"retry": patience()}
 
 
 # raise_on_duplicate stays off: with it a retry, which is a duplicate there, ends the worker (its issue 55).
