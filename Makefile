@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo up test lint bench peers clean
+.PHONY: demo up test lint bench peers chaos clean
 
 demo: $(VENV)/demo.installed
 	$(BIN)/celery -A tasks up --demo
@@ -28,6 +28,10 @@ bench: $(VENV)/test.installed
 
 peers: $(VENV)/peers.installed
 	$(BIN)/python -m bench.peers
+
+# make chaos SIGNALS=10000 SEED=7 CHAOS="--policy hold --forgetting"; --help tells the rest.
+chaos: $(VENV)/test.installed
+	$(BIN)/python -m tests.chaos $(if $(SIGNALS),--signals $(SIGNALS)) $(if $(SEED),--seed $(SEED)) $(CHAOS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info
