@@ -12,6 +12,7 @@ from kombu import Exchange, Queue
 
 from dedup.errors import InvalidInput, InvalidSetting
 from dedup.stores.connect import redact
+from tasks import rabbitmq
 from tasks.refusal import as_seen_by_caller
 from tasks.settings import Settings
 
@@ -21,7 +22,7 @@ QUEUES = (CONTROL, CANDLES, PUBLISH)
 # Not the current app of whoever imports this: Celery would then read its configuration on behalf of others' tasks.
 app = Celery(
     "candlelatch",
-    include=["tasks.candles", "tasks.publish", "tasks.sweep", "tasks.lifecycle", "tasks.endings"],
+    include=["tasks.candles", "tasks.publish", "tasks.sweep", "tasks.measuring", "tasks.lifecycle", "tasks.endings"],
     amqp="tasks.transport:AMQP",
     set_as_current=False,
 )
@@ -40,7 +41,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "result_backend": backend.get_secret_value() if backend else None,
         "task_ignore_result": backend is None,
         "result_expires": 3600,
-        "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
+        "task_queues": task_queues(settings),
         "task_default_queue": CONTROL,
         "task_routes": {"evaluate_candle": {"queue": CANDLES}, "publish_signal": {"queue": PUBLISH}},
         "task_serializer": "json",
@@ -67,14 +68,21 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "timezone": "UTC",
         "beat_scheduler": "celery.beat:Scheduler",
         "beat_max_loop_interval": 1.0,
+        **({} if settings.broker.is_redis else rabbitmq.CONFIG),
     }
 
 
+def task_queues(settings: Settings) -> list[Queue]:
+    """The queues, as the broker has them."""
+    queue, exchange = ({}, {}) if settings.broker.is_redis else (rabbitmq.QUEUE, rabbitmq.EXCHANGE)
+    return [Queue(name, Exchange(name, **exchange), routing_key=name, **queue) for name in QUEUES]
+
+
 def broker_options(settings: Settings) -> dict[str, Any]:
-    """Options of kombu's transport: Redis' own where the broker is Redis."""
+    """Options of kombu's transport for Redis, or for RabbitMQ."""
     broker = settings.broker
     if not broker.is_redis:
-        return {}
+        return dict(rabbitmq.TRANSPORT)
     return {
         "visibility_timeout": settings.visibility_timeout,
         "unacked_restore_interval": 5,

@@ -8,8 +8,8 @@ already, and nothing while more waits there than one close brings. What is enque
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +21,8 @@ from dedup.signals import Signal
 from dedup.timeframe import Candle
 from tasks.app import CANDLES, PUBLISH, app
 from tasks.candles import BATCH, enqueue_evaluations
+from tasks.progress import held as held_signals
+from tasks.progress import progress
 from tasks.publish import enqueue_publish
 from tasks.results import Result
 from tasks.runtime import Pipeline, pipeline
@@ -37,12 +39,14 @@ class Findings:
         due: candles that nobody is at.
         unpublished: signals that nobody is at.
         held: signals that wait for a person.
+        settled: the newest candle of each watch that is DONE, by instrument and timeframe.
     """
 
     candles: int
     due: tuple[Candle, ...]
     unpublished: tuple[Signal, ...]
     held: int
+    settled: Mapping[tuple[str, str], Candle] = field(default_factory=dict)
 
 
 @app.task(name="sweep", Request="tasks.request:OutcomeRequest")
@@ -55,6 +59,8 @@ def sweep() -> Result:
     signals = _take(found.unpublished, close, PUBLISH)
     enqueue_evaluations(line, candles)
     _publish(signals)
+    if line.observer.counts:
+        line.observer.swept(progress(line, found.settled), held_signals(line))
     if found.held:
         log.error("%d signals are held: settle them with `celery -A tasks signals`", found.held)
     return {
@@ -77,16 +83,18 @@ def look(line: Pipeline) -> Findings:
     candles = closed_candles(line)
     due: list[Candle] = []
     signals: list[Signal] = []
+    settled: dict[tuple[str, str], Candle] = {}
     for candle, peeked in zip(candles, _peek_candles(line, candles), strict=True):
         if is_due(peeked):
             due.append(candle)
         elif peeked.record is not None and peeked.record.state is State.DONE:
+            settled[candle.instrument, str(candle.timeframe)] = candle
             signals += signals_of(peeked, _ms(line.settings.sweep_grace))
     keys = [line.signals.key(s.instrument, s.candle_start, s.timeframe, s.strategy) for s in signals]
     records = line.signals.peek_many(keys)
     unpublished = [signal for signal, peeked in zip(signals, records, strict=True) if is_due(peeked)]
     held = sum(1 for peeked in records if peeked.record and peeked.record.state is State.UNKNOWN and peeked.record.held)
-    return Findings(len(candles), tuple(due), tuple(unpublished), held)
+    return Findings(len(candles), tuple(due), tuple(unpublished), held, settled)
 
 
 def closed_candles(line: Pipeline) -> list[Candle]:
@@ -150,8 +158,8 @@ def _take(due: Sequence[Any], one_close: int, queue: str) -> Sequence[Any]:
 
 def queue_length(queue: str) -> int:
     """How many messages wait in a queue (``queue_declare(passive=True)``; 0 where it does not exist yet)."""
-    with app.connection_or_acquire() as connection:
-        channel = connection.default_channel
+    # A channel of its own: RabbitMQ closes the one on which it was asked for a queue that does not exist.
+    with app.connection_or_acquire() as connection, connection.channel() as channel:
         try:
             return int(channel.queue_declare(queue=queue, passive=True).message_count)
         except connection.channel_errors:
