@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import requests
-from kombu import Connection
 from pydantic import ValidationError
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -25,13 +24,12 @@ from dedup.preflight import Finding, Level, findings, worst
 from dedup.rules import OnUnknown
 from dedup.stores.connect import redact
 from dedup.stores.inspection import inspect_all
-from tasks.app import QUEUES, broker_options
+from tasks.queues import PATIENCE_S, queue_lengths
 from tasks.runtime import delivery_options
 from tasks.settings import Settings, load_settings
 from tasks.watchlist import Watchlist, load_watchlist
 
 PROBE_ID = "candlelatch-doctor"
-PATIENCE_S = 5
 
 BROKER_CHECKS = (
     "reachable",
@@ -162,29 +160,13 @@ def _broker(settings: Settings) -> Iterator[Section]:
 
 
 def _queues(settings: Settings) -> Finding:
-    broker = settings.broker
-    options = broker_options(settings)
     try:
-        with Connection(
-            broker.url, ssl=broker.tls or False, transport_options=options, connect_timeout=PATIENCE_S
-        ) as connection:
-            connection.ensure_connection(max_retries=1, timeout=PATIENCE_S)
-            waiting = {name: _waiting(connection, name) for name in QUEUES}
+        waiting = queue_lengths(settings)
     except Exception as error:
         # Each transport raises its own.
         remedy = "check CELERY_BROKER_URL, and that the broker is running and lets this machine in"
         return Finding(Level.FAIL, "queues", f"{type(error).__name__}: {error}", remedy)
     return Finding(Level.OK, "queues", ", ".join(f"{name} {_shown(count)}" for name, count in waiting.items()))
-
-
-def _waiting(connection: Any, queue: str) -> int | None:
-    channel = connection.channel()
-    try:
-        return int(channel.queue_declare(queue=queue, passive=True).message_count)
-    except connection.channel_errors:
-        return None
-    finally:
-        channel.close()
 
 
 def _shown(count: int | None) -> str:

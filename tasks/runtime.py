@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache, cached_property
 
@@ -14,6 +14,7 @@ from dedup.publisher import SignalPublisher
 from dedup.stores.protocol import Store
 from dedup.timeframe import Candle, Timeframe
 from tasks.clock import Clock
+from tasks.observer import PipelineObserver
 from tasks.settings import Settings, current_settings
 from tasks.watchlist import Watchlist, load_watchlist
 
@@ -27,12 +28,14 @@ class Pipeline:
         clock: market time.
         watchlist: what is watched.
         stores: where records live.
+        observer: is told what happens.
     """
 
     settings: Settings
     clock: Clock
     watchlist: Watchlist
     stores: Stores
+    observer: PipelineObserver = field(default_factory=PipelineObserver)
 
     @property
     def store(self) -> Store:
@@ -51,7 +54,8 @@ class Pipeline:
         Raises:
             InvalidSetting: SIGNAL_API_URL or SIGNAL_API_SECRET is missing or malformed.
         """
-        return SignalPublisher(self.signals, HttpDelivery(delivery_options(self.settings)))
+        delivery = HttpDelivery(delivery_options(self.settings))
+        return SignalPublisher(self.signals, delivery, observer=self.observer)
 
     def candles(self, timeframe: Timeframe) -> CandleCache:
         """Records of a timeframe's candles; in this process's memory while Redis is away."""
@@ -60,6 +64,10 @@ class Pipeline:
     def recorded_candles(self) -> CandleCache:
         """Candles' records for looking: what Redis has, and none while it is away."""
         return CandleCache(self.store, prefix=self.settings.key_prefix)
+
+    def recorded_signals(self) -> SignalPublishCache:
+        """Signals' records for looking: what Redis has, and none while it is away."""
+        return SignalPublishCache(self.store, self.settings.signal_rules(), self.settings.key_prefix)
 
     def horizon_start(self, now: datetime) -> datetime:
         """Candles that closed at or before this are not worked any more."""
@@ -81,29 +89,48 @@ def delivery_options(settings: Settings) -> DeliveryOptions:
     )
 
 
-def make_pipeline(settings: Settings) -> Pipeline:
+def make_pipeline(settings: Settings, observer: PipelineObserver | None = None) -> Pipeline:
     """Put a pipeline together. Nothing connects.
+
+    Args:
+        settings: checked.
+        observer: is told what happens.
 
     Raises:
         InvalidSetting: the watchlist or the API's address is wrong.
     """
     clock = settings.clock
-    line = Pipeline(
-        settings, clock, load_watchlist(settings.watchlist, clock.now), make_stores(settings.store_options())
-    )
+    watchlist = load_watchlist(settings.watchlist, clock.now)
+    stores = make_stores(replace(settings.store_options(), observer=observer))
+    line = Pipeline(settings, clock, watchlist, stores, observer or PipelineObserver())
     _ = line.publisher  # made now, so that a bad address is an error at start-up and not at the first signal
     return line
+
+
+class _Process:
+    """What outlives a fork."""
+
+    observer: PipelineObserver | None = None
+
+
+_here = _Process()
 
 
 @cache
 def pipeline() -> Pipeline:
     """This process's pipeline, from the environment."""
-    return make_pipeline(current_settings())
+    return make_pipeline(current_settings(), _here.observer)
 
 
 def forget_pipeline() -> None:
     """Let the next use make a new one: a forked child must not share its parent's connections."""
     pipeline.cache_clear()
+
+
+def observe(observer: PipelineObserver) -> None:
+    """Have everything told to an observer from now on, in this process and its children."""
+    _here.observer = observer
+    forget_pipeline()
 
 
 def wall_ms(clock: Clock, market: datetime) -> int:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -109,6 +109,27 @@ class Watchlist:
     def closing(self, timeframe: str, alignment: str) -> list[Watch]:
         """The watches whose candles close together."""
         return [watch for watch in self if (str(watch.timeframe), watch.alignment.name) == (timeframe, alignment)]
+
+
+def chosen(watchlist: Watchlist, instruments: Sequence[str] = (), timeframe: str | None = None) -> list[Watch]:
+    """The watches of these instruments and this timeframe; of all where none is named.
+
+    Raises:
+        InvalidInput: a name that is not watched.
+    """
+    wanted = {normalize_instrument(name) for name in instruments}
+    length = None if timeframe is None else str(Timeframe.parse(timeframe))
+    for what, names, watched in (
+        ("instrument", wanted, {watch.instrument for watch in watchlist}),
+        ("timeframe", {length} - {None}, {str(watch.timeframe) for watch in watchlist}),
+    ):
+        for name in sorted(map(str, names - watched)):
+            raise InvalidInput(what, name, f"is not watched; there are {', '.join(sorted(watched))}")
+    return [
+        watch
+        for watch in watchlist
+        if (not wanted or watch.instrument in wanted) and length in (None, str(watch.timeframe))
+    ]
 
 
 def load_watchlist(path: Path, now: Callable[[], datetime]) -> Watchlist:

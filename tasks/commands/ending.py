@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,9 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it."""
+        for name in ("dedup", "candlelatch"):
+            # Errors end in a sentence; what leads up to them is for workers' logs.
+            logging.getLogger(name).addHandler(logging.NullHandler())
         with _ended():
             return super().invoke(ctx)
 

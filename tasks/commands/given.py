@@ -21,7 +21,7 @@ class Moment:
         return self.at or now - self.ago
 
 
-class MomentType(click.ParamType):
+class MomentType(click.ParamType[Moment]):
     """ISO-8601 with a zone, ``now``, or how long ago: ``90m``, ``2h``, ``3d``."""
 
     name = "moment"

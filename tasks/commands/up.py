@@ -8,11 +8,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 from rich.console import Console
 from rich.live import Live
+
+if TYPE_CHECKING:
+    from tasks.stack import Stack
 
 
 @click.command()
@@ -57,6 +60,16 @@ def _interrupted(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _write_env(stack: Stack) -> None:
+    """The run's settings, where every command that is called in its folder reads them."""
+    from tasks.settings import Settings
+
+    own = [f"{name}={value}" for name, value in stack.env.items() if name.lower() in Settings.model_fields]
+    path = stack.home / ".env"
+    path.touch(mode=0o600)
+    path.write_text("\n".join(own) + "\n")
+
+
 def _look_around(console: Console, folder: Path, day_s: float) -> None:
     from tasks.demo import END_OF_BARS, replay, running
     from tasks.live import addresses, view
@@ -67,6 +80,8 @@ def _look_around(console: Console, folder: Path, day_s: float) -> None:
     tally, tail = Tally(), LogTail([stack.home / f"{name}.log" for name in WORKERS])
     with running(stack):
         console.print(addresses(stack))
+        _write_env(stack)
+        console.print(f"Commands: cd {stack.home} && celery -A tasks status", soft_wrap=True)
         with Live(console=console, refresh_per_second=4) as live:
             while True:
                 for outcome in tail.read():
