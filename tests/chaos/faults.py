@@ -148,6 +148,15 @@ def client_kill(world: World, _: Parameters) -> str:
     return f"CLIENT KILL of {closed} connections"
 
 
+def out_of_memory(world: World, parameters: Parameters) -> str:
+    """Let Redis refuse every write for a while, as it does at its `maxmemory` under `noeviction`."""
+    with world.client() as client:
+        client.config_set("maxmemory", 1)
+    time.sleep(parameters["seconds"])
+    eventually(lambda: _unlimited(world), "the engine to take its limit back", UP_S)
+    return f"Redis out of memory for {parameters['seconds']} s"
+
+
 def duplicate_candles(world: World, parameters: Parameters) -> str:
     """Send `evaluate_candle` once more for candles that closed lately."""
     chosen = _recent_candles(world, parameters)
@@ -205,6 +214,7 @@ FAULTS: Mapping[str, Callable[[World, Parameters], str]] = {
         post_partition,
         script_flush,
         client_kill,
+        out_of_memory,
         duplicate_candles,
         duplicate_signals,
         double_sweep,
@@ -265,6 +275,12 @@ def _freeze(proxy: Proxy, parameters: Parameters) -> str:
     time.sleep(parameters["seconds"])
     proxy.thaw()
     return f"nothing passes for {parameters['seconds']} s"
+
+
+def _unlimited(world: World) -> bool:
+    with contextlib.suppress(redis.RedisError, OSError), world.client() as client:
+        return bool(client.config_set("maxmemory", 0))
+    return False
 
 
 def _recent_candles(world: World, parameters: Parameters) -> list[tuple[str, datetime]]:

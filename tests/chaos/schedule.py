@@ -39,6 +39,7 @@ WEIGHTS: Mapping[str, int] = {
     "post_partition": 1,
     "script_flush": 2,
     "client_kill": 2,
+    "out_of_memory": 1,
     "duplicate_candles": 2,
     "duplicate_signals": 2,
     "double_sweep": 2,
@@ -142,7 +143,7 @@ def _parameters(kind: str, dice: random.Random) -> dict[str, Any]:
             return _worker_fault(kind, dice)
         case "kill_beat":
             return {"beat": dice.choice(BEATS)}
-        case "freeze_engine" | "freeze_api":
+        case "freeze_engine" | "freeze_api" | "out_of_memory":
             return {"seconds": _seconds(dice, 1.0, 7.0)}
         case "kill_api":
             return {"seconds": _seconds(dice, 0.5, 4.0)}
