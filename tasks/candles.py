@@ -123,6 +123,7 @@ class _Work:
         try:
             return self._work(claimed)
         except (SourceError, InvalidBars) as error:
+            self.line.observer.fed(self.watch.source_name, "error", None)
             _tell(logging.ERROR if isinstance(error, InvalidBars) else logging.WARNING, self.candle, str(error))
             return self._not_yet(claimed, str(error))
 
@@ -131,6 +132,7 @@ class _Work:
             return self._done("closed_market", claimed)
         answer = ask_source(self.watch, self.candle)
         found = evaluate_bars(self.watch, self.candle, answer, self.line.settings.max_age_s(self.candle.timeframe))
+        self._tell_lag(found)
         match found.state:
             case WindowState.NOT_FINAL:
                 return self._not_yet(claimed, found.reason)
@@ -140,6 +142,12 @@ class _Work:
                 return self._done("too_few_bars", claimed, reason="; ".join(found.too_few))
             case WindowState.FINAL:
                 return self._hand_on(claimed, found)
+
+    def _tell_lag(self, found: Evaluation) -> None:
+        late_s = -self.line.clock.seconds_until(self.candle.close)
+        # A delivery that was late itself says nothing about the feed.
+        on_time = late_s <= self.line.settings.candle_check_window
+        self.line.observer.fed(self.watch.source_name, found.state, late_s if on_time else None)
 
     def _hand_on(self, claimed: Claimed, found: Evaluation) -> Result:
         """The signals go to the broker first; only then is the candle complete."""

@@ -1,4 +1,4 @@
-"""How every delivery ended, told once: to the log, as one line.
+"""How every delivery ended, told once: to the log as one line, and to the observer.
 
 A task that returns says itself how it ended (`tasks.results`). Celery's signals tell of the others:
 
@@ -27,6 +27,7 @@ from celery.signals import task_failure, task_rejected, task_retry, task_revoked
 
 from dedup.errors import TryAgain
 from tasks.logs import OUTCOME, outcome_logger
+from tasks.runtime import pipeline
 
 ERRORS = frozenset({"held", "conflict", "rejected", "failed", "gave_up", "error", "time_limit", "worker_lost"})
 """Outcomes that somebody should look at."""
@@ -111,6 +112,7 @@ def _tell(task: str, said: Mapping[str, Any], more: Mapping[str, Any]) -> None:
     if isinstance(fields.get("reason"), str):
         fields["reason"] = _short(fields["reason"])
     log.log(logging.ERROR if outcome in ERRORS else logging.INFO, OUTCOME, **fields)
+    pipeline().observer.ended(task, outcome, said)
 
 
 def _ids(request: Any) -> dict[str, str]:

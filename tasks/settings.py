@@ -91,6 +91,8 @@ class Settings(BaseSettings):
     visibility_timeout: Seconds = 3600.0
     heartbeat_file: Path | None = None
     log_format: LogFormat = LogFormat.CONSOLE
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(default=0, ge=0, le=65535)
 
     @field_validator("key_prefix")
     @classmethod
@@ -201,6 +203,11 @@ def load_settings(**overrides: Any) -> Settings:
         raise InvalidSetting(".env", "(hidden)", "is not UTF-8; save it as UTF-8") from None
     check_settings(settings)
     return settings
+
+
+def export_variable(name: str, value: str) -> None:
+    """Set a variable of this process's environment, for a library that can be told no other way."""
+    os.environ[name] = value
 
 
 def inherited_environment() -> dict[str, str]:
