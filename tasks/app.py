@@ -33,6 +33,9 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     backend = settings.celery_result_backend
     return {
         "broker_url": settings.broker.url,
+        # Celery itself reads CELERY_BROKER_URL before `broker_url`, and does not know our forms of it.
+        "broker_read_url": settings.broker.url,
+        "broker_write_url": settings.broker.url,
         "broker_use_ssl": settings.broker.tls or False,
         "broker_transport_options": broker_options(settings),
         "broker_connection_retry_on_startup": True,

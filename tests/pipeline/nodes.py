@@ -281,7 +281,7 @@ class PipelineSetup(CeleryTestSetup):
     @classmethod
     def update_app_config(cls, app: Celery) -> None:
         """Queues, routes and transport options as the workers have them."""
-        addresses = ("broker_url", "result_backend")
+        addresses = ("broker_url", "broker_read_url", "broker_write_url", "result_backend")
         app.conf.update({name: value for name, value in cls.config_of_pipeline.items() if name not in addresses})
 
 

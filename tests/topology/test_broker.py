@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from celery import Celery
 from kombu import Connection
 
 from dedup.errors import InvalidSetting
@@ -72,6 +73,18 @@ def test_settings_hand_it_to_celery(guarded: Sentinels, monkeypatch: pytest.Monk
     assert options["master_name"] == "mymaster"
     assert options["sentinel_kwargs"]["password"] == "x"
     assert options["visibility_timeout"] == 3600
+
+
+def test_celery_reads_no_url_of_its_own(empty_valkey: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CELERY_BROKER_URL, which Celery would take from the environment as it stands, comes to it in its own words."""
+    monkeypatch.setenv("CELERY_BROKER_URL", f"{empty_valkey.url}?socket_timeout=3")
+    app = Celery("reader", set_as_current=False)
+    app.conf.update(celery_config(load_settings(_env_file=None)))
+    for connection in (app.connection_for_read(), app.connection_for_write()):
+        with connection:
+            assert connection.default_channel.connection_errors
+            assert connection.transport_options["socket_timeout"] == 3
+    app.close()
 
 
 @pytest.mark.parametrize("url", ["redis+cluster://h", "sqs://h", "amqp://", "memory://"])
