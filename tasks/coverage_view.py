@@ -40,8 +40,8 @@ class Picture:
 
     Attributes:
         now: market time.
-        queues: messages that wait, by queue; None for one that nobody has declared yet. None for all where the broker
-            does not answer: `broker_error` says why.
+        queues: messages that wait, by queue (Redis knows no empty one: None); None for all where the broker does not
+            answer: `broker_error` says why.
         held: signals that wait for a person, of whatever age.
     """
 
@@ -134,7 +134,7 @@ def _summary(picture: Picture) -> Text:
     if picture.queues is None:
         summary.append(f"broker: {picture.broker_error}   ", style="bold red")
     else:
-        waiting = (f"{name} {'-' if count is None else count}" for name, count in picture.queues.items())
+        waiting = (f"{name} {count or 0}" for name, count in picture.queues.items())
         summary.append(f"waiting: {', '.join(waiting)}   ")
     if picture.held:
         summary.append(f"{picture.held} held: celery -A tasks signals list", style="bold red")

@@ -37,8 +37,8 @@ class Evaluation:
     errors: tuple[str, ...] = ()
 
 
-def ask_source(watch: Watch, candle: Candle) -> tuple[Bar, ...]:
-    """What the watch's source answers for a candle, for as many bars as its hungriest strategy looks at.
+def ask_source(watch: Watch, candle: Candle, count: int | None = None) -> tuple[Bar, ...]:
+    """What the watch's source answers for a candle: `count` bars, or as many as its hungriest strategy looks at.
 
     Celery's `SoftTimeLimitExceeded` passes through: it is about the task.
 
@@ -47,7 +47,7 @@ def ask_source(watch: Watch, candle: Candle) -> tuple[Bar, ...]:
         InvalidBars: it answered something that is no bars.
     """
     try:
-        return as_bars(watch.source.bars(candle, watch.warmup))
+        return as_bars(watch.source.bars(candle, watch.warmup if count is None else count))
     except (SoftTimeLimitExceeded, InvalidBars):
         raise
     except SourceError as error:

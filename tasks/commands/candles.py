@@ -9,6 +9,7 @@ import click
 
 from tasks.commands.ending import Group, as_json, echo_json, finish, open_line
 from tasks.commands.given import iso
+from tasks.commands.showing import print_fields
 
 if TYPE_CHECKING:
     from dedup.timeframe import Candle
@@ -63,7 +64,7 @@ def show(instrument: str, timeframe: str, start: str, bars: int, machine: bool) 
     if machine:
         echo_json(document)
     else:
-        _print(document)
+        print_fields(_flat(document))
     finish(cell.mark in FOUND)
 
 
@@ -91,26 +92,13 @@ def _bars(watch: Watch, candle: Candle, count: int) -> list[dict[str, Any]] | st
     from tasks.evaluation import ask_source
 
     try:
-        answered = ask_source(watch, candle)
+        answered = ask_source(watch, candle, count)
     except (SourceError, InvalidBars) as error:
         # The records are worth a look all the same.
         return str(error)
     past = [bar for bar in answered if bar.start <= candle.start][-count:]
     prices = ("open", "high", "low", "close", "volume", "final")
     return [{"start": iso(bar.start), **{name: getattr(bar, name) for name in prices}} for bar in past]
-
-
-def _print(document: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in _flat(document):
-        table.add_row(name, Text(value))
-    Console().print(table)
 
 
 def _flat(document: dict[str, Any], above: str = "") -> list[tuple[str, str]]:

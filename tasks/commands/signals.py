@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tasks.commands.ending import Exit, Group, as_json, echo_json, finish, open_line, refuse
 from tasks.commands.given import MOMENT, Moment, iso
+from tasks.commands.showing import print_fields, print_table
 
 if TYPE_CHECKING:
     from dedup.ops import Resolution
@@ -48,22 +50,17 @@ def list_signals(
 
 
 def _print_list(found: list[Found]) -> None:
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     if not found:
         click.echo("none")
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("signal", "state", "tries", "id", "why"):
-        table.add_column(name, no_wrap=name != "why", overflow="fold")
+    rows = []
     for one in found:
-        why = one.record.reason + (f" [{one.record.by}: {one.record.by_why}]" if one.record.by else "")
-        style = "bold red" if one.state in ("held", "rejected") else ""
-        row = (str(one.name), Text(one.state, style=style), str(one.record.attempt), Text(one.reference), Text(why))
-        table.add_row(*row)
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+        said = f" [{one.record.by}: {one.record.by_why}]" if one.record.by else ""
+        state = Text(one.state, style="bold red" if one.state in ("held", "rejected") else "")
+        rows.append((one.reference, str(one.name), state, str(one.record.attempt), one.record.reason + said))
+    print_table(("id", "signal", "state", "tries", "why"), rows)
 
 
 @signals.command()
@@ -85,7 +82,7 @@ def show(reference: str, machine: bool, look_up: bool) -> None:
     if machine:
         echo_json(document)
     else:
-        _print_whole(document)
+        print_fields(_flat(document))
     finish(one.state == "held")
 
 
@@ -95,7 +92,8 @@ def _about(line: Pipeline, one: Found) -> dict[str, Any]:
 
     signal, candle = payload_of(line, one.name)
     now = line.clock.now()
-    refusals = {word: why_not(one.record, word, signal, now, line.horizon_start(now)) for word in Resolution}
+    words = Resolution if one.state == "held" else ()
+    refusals = {word: why_not(one.record, word, signal, now, line.horizon_start(now)) for word in words}
     return {
         "candle": "its record is gone" if candle is None else candle.outcome or candle.state.value,
         "expires_at": None if signal is None else iso(signal.expires_at),
@@ -113,21 +111,12 @@ def _asked(line: Pipeline, one: Found) -> str:
     return HttpDelivery(delivery_options(line.settings)).look_up(one.name.id).reason
 
 
-def _print_whole(document: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+def _flat(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in document.items():
         if isinstance(value, dict):
-            for inner, told in value.items():
-                table.add_row(f"{name}.{inner}", Text(str(told)))
+            yield from ((f"{name}.{inner}", str(told)) for inner, told in value.items())
         elif value not in ("", None, False, 0):
-            table.add_row(name, Text(str(value)))
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+            yield name, str(value)
 
 
 @signals.command()

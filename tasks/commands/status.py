@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tasks.commands.ending import Command, as_json, echo_json, finish, open_line
+from tasks.commands.showing import console
 
 if TYPE_CHECKING:
     from tasks.coverage_view import Picture
@@ -42,20 +43,19 @@ def status(
 def _show(
     line: Pipeline, timeframe: str | None, instruments: tuple[str, ...], last: int, every_s: float | None
 ) -> None:
-    from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
     from dedup.errors import StoreError
     from tasks.coverage_view import as_view
 
-    console = Console()
+    terminal = console()
     picture = _look(line, timeframe, instruments, last)
     if every_s is None:
-        console.print(as_view(picture))
+        terminal.print(as_view(picture))
         finish(picture.found)
     try:
-        with Live(as_view(picture), console=console, auto_refresh=False, screen=console.is_terminal) as live:
+        with Live(as_view(picture), console=terminal, auto_refresh=False, screen=terminal.is_terminal) as live:
             while True:
                 time.sleep(every_s)
                 try:

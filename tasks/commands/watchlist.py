@@ -10,6 +10,7 @@ import click
 
 from tasks.commands.ending import Group, as_json, echo_json, finish
 from tasks.commands.given import iso
+from tasks.commands.showing import print_table
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -113,15 +114,12 @@ def _asked(watch: Watch, now: datetime, settings: Settings) -> tuple[bool, str]:
 
 
 def _print(path: Path, rows: list[Checked], online: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"{path}: {len(rows)} watched", title_justify="left", box=None, padding=(0, 2, 0, 0))
     names = ["instrument", "timeframe", "alignment", "calendar", "source", "strategies", "next_close"]
-    for name in [*names, *(["bar"] if online else [])]:
-        table.add_column(name.replace("_", " "), no_wrap=name not in ("bar", "strategies"), overflow="fold")
-    for row in rows:
-        values = [Text(getattr(row, name)) for name in names]
-        table.add_row(*values, *([Text(row.bar, style="" if row.good else "bold red")] if online else []))
-    Console().print(table)
+    shown = [
+        [getattr(row, name) for name in names] + [Text(row.bar, style="" if row.good else "bold red")] * online
+        for row in rows
+    ]
+    titles = [name.replace("_", " ") for name in names] + ["bar"] * online
+    print_table(titles, shown, title=f"{path}: {len(rows)} watched")
