@@ -23,7 +23,7 @@ from tests.chaos.report import failure, markdown
 from tests.chaos.running import Options, Result, run
 from tests.chaos.summary import Summary, summary_of, total
 
-FAST_S, SLOW_S = 10.0, 40.0
+FAST_S, SLOW_S = 20.0, 60.0
 """A leg whose median signal took less from close to POST is followed by a faster one; more, by a slower one."""
 
 

@@ -235,7 +235,7 @@ def _posting(world: World, parameters: Parameters) -> tuple[psutil.Process, str]
             time.sleep(0.02)
     children = _children(world, parameters["worker"])
     if not children:
-        raise psutil.Error(f"{parameters['worker']} has no children now")
+        raise ChildProcessError(f"{parameters['worker']} has no children now")
     return children[parameters["child"] % len(children) if "child" in parameters else 0], ""
 
 
