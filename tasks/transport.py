@@ -12,6 +12,7 @@ from typing import Any
 import redis
 from celery.app import amqp
 from kombu import Connection as KombuConnection
+from kombu.connection import ConnectionPool, PooledConnection
 from kombu.transport import redis as kombu_redis
 
 from tasks.envelope import problem_with_text
@@ -138,13 +139,30 @@ class SentinelTransport(kombu_redis.SentinelTransport):
 READING: dict[Any, Any] = {kombu_redis.Transport: Transport, kombu_redis.SentinelTransport: SentinelTransport}
 
 
-class Connection(KombuConnection):
+class _Careful:
     """A connection that reads with care where the broker is Redis."""
 
     def get_transport_cls(self) -> Any:
         """kombu's transport, or its careful twin."""
-        found = super().get_transport_cls()
+        found = super().get_transport_cls()  # type: ignore[misc]
         return READING.get(found, found)
+
+
+class _Pooled(_Careful, PooledConnection):
+    """One of a pool, as commands and their replies use."""
+
+
+class _Pool(ConnectionPool):
+    def new(self) -> Any:
+        return _Pooled(self, **dict(self.connection._info(resolve=False)))
+
+
+class Connection(_Careful, KombuConnection):
+    """A connection that reads with care, and whose pools do."""
+
+    def Pool(self, limit: int | None = None, **kwargs: Any) -> Any:  # noqa: N802 kombu's name
+        """A pool of connections like this one."""
+        return _Pool(self, limit, **kwargs)
 
 
 class AMQP(amqp.AMQP):
