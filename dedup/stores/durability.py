@@ -63,7 +63,7 @@ class Durability:
 
     def command_behind(self, ops: Sequence[Op[Any]]) -> tuple[str | int, ...]:
         """What is sent behind operations, on the same connection; empty where nothing has to be waited for."""
-        if all(isinstance(op, (Peek, Begin)) for op in ops):
+        if self.level is Level.SERVER or all(isinstance(op, (Peek, Begin)) for op in ops):
             return ()
         match self.level:
             case Level.AOF:

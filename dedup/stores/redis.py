@@ -12,6 +12,7 @@ from dedup.ops import Op
 from dedup.stores.cluster_client import ClusterClient
 from dedup.stores.commands import SOURCE, decoded
 from dedup.stores.durability import Durability
+from dedup.stores.lanes import lanes_of
 from dedup.stores.running import Running
 from dedup.stores.translate import translated
 
@@ -33,7 +34,8 @@ class RedisStore:
 
     def __init__(self, client: redis.Redis | ClusterClient, durability: Durability | None = None) -> None:
         self._client = client
-        self._running = Running(client, isinstance(client, ClusterClient), durability)
+        self._lanes = lanes_of(client)
+        self._running = Running(client, isinstance(client, ClusterClient), durability, self._lanes)
 
     def run(self, op: Op[R]) -> R:
         """Run one operation: atomic, one round trip."""
@@ -71,4 +73,6 @@ class RedisStore:
 
     def close(self) -> None:
         """Give back the connections."""
+        if self._lanes is not None:
+            self._lanes.close()
         self._client.close()

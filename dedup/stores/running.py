@@ -29,10 +29,11 @@ class Running:
         client: of one server, or of a Cluster.
         on_cluster: which of both.
         durability: what a write waits for.
+        singly: what runs operations that come alone; by default the client.
     """
 
-    def __init__(self, client: Any, on_cluster: bool, durability: Durability | None = None) -> None:
-        self._client = client
+    def __init__(self, client: Any, on_cluster: bool, durability: Durability | None = None, singly: Any = None) -> None:
+        self._client = client if singly is None else singly
         self._servers: Servers = ClusterServers(client) if on_cluster else OneServer(client)
         self._durability = durability or Durability()
         self._guard = Guard(self._servers, self._durability)
