@@ -94,6 +94,10 @@ def draw(bars: Sequence[Bar], found: Sequence[Marker], title: str) -> Any:
                 label = f"{side} {mark.value} ({len(of_side)})"
                 main.scatter(xs, ys, marker=shape, s=70, color=COLOURS[mark], edgecolors="black", zorder=5, label=label)
     if found:
+        low, high = main.get_ylim()
+        away = CLEARANCE * (high - low)
+        heights = [one.price for one in found]
+        main.set_ylim(min(low, min(heights) - away), max(high, max(heights) + away))
         main.legend(loc="upper left", fontsize="small")
     return figure
 
@@ -103,7 +107,7 @@ def save(figure: Any, path: Path) -> None:
     from matplotlib import pyplot
 
     try:
-        figure.savefig(path, format="png", dpi=DPI)
+        figure.savefig(path, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.15)
     finally:
         pyplot.close(figure)
 

@@ -109,8 +109,9 @@ def _table(timeframe: str, alignment: str, rows: Sequence[Row]) -> Table:
         for cell in row.cells:
             glyph, style = GLYPHS[cell.mark]
             marks.append(glyph, style=style)
-        found = Counter(cell.mark.value for cell in row.cells if cell.mark in FOUND)
-        table.add_row(row.instrument, marks, ", ".join(f"{count} {name}" for name, count in found.items()))
+        counts = Counter(cell.mark for cell in row.cells)
+        found = (f"{counts[mark]} {mark.value}" for mark in Mark if mark in FOUND and counts[mark])
+        table.add_row(row.instrument, marks, ", ".join(found))
     return table
 
 

@@ -104,6 +104,19 @@ def echo_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
 
 
+@contextmanager
+def about_settings() -> Iterator[None]:
+    """Whatever is wrong here is a matter of settings and watchlist, not of how the command was called."""
+    from dedup.errors import InvalidInput, InvalidSetting
+
+    try:
+        yield
+    except InvalidSetting:
+        raise
+    except InvalidInput as error:
+        raise InvalidSetting(error.what, error.value, error.remedy) from None
+
+
 def open_line(sends: bool = False) -> Pipeline:
     """This command's own view of the pipeline, from the environment. Nothing connects yet.
 
@@ -113,17 +126,12 @@ def open_line(sends: bool = False) -> Pipeline:
     Raises:
         InvalidSetting: settings or watchlist are wrong, or no other process can know the records.
     """
-    from dedup.errors import InvalidInput, InvalidSetting
+    from dedup.errors import InvalidSetting
     from tasks.runtime import make_pipeline, pipeline
     from tasks.settings import load_settings
 
-    try:
+    with about_settings():
         line = pipeline() if sends else make_pipeline(load_settings())
-    except InvalidSetting:
-        raise
-    except InvalidInput as error:
-        # Whatever is wrong with the watchlist is a matter of the settings, not of how the command was called.
-        raise InvalidSetting(error.what, error.value, error.remedy) from None
     if not line.settings.redis_enabled:
         remedy = "records are in the workers' own memory, which no other process can see; set it to true"
         raise InvalidSetting("REDIS_ENABLED", "false", remedy)

@@ -181,6 +181,11 @@ def _payloads(line: Pipeline, found: list[Found], resolution: Resolution) -> lis
     return payloads
 
 
+def someone_is_there() -> bool:
+    """Whether a question can be answered."""
+    return sys.stdin.isatty()
+
+
 def _confirm(found: list[Found], resolution: Resolution) -> None:
     for one in found:
         click.echo(f"{one.reference}  {one.name}  held after {one.record.attempt} tries: {one.record.reason}", err=True)
@@ -189,7 +194,7 @@ def _confirm(found: list[Found], resolution: Resolution) -> None:
         "rejected": "Never post what is listed?",
         "resend": "Post what is listed once more? What the API may have already, it may then have twice.",
     }[resolution.value]
-    if not sys.stdin.isatty():
+    if not someone_is_there():
         raise click.UsageError("there is nobody to ask here: give --yes")
     click.confirm(what, abort=True, err=True)
 

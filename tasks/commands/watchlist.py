@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tasks.commands.ending import Group, as_json, echo_json, finish
+from tasks.commands.ending import Group, about_settings, as_json, echo_json, finish
 from tasks.commands.given import iso
 from tasks.commands.showing import print_table
 
@@ -56,9 +56,11 @@ def check(file: Path | None, online: bool, machine: bool) -> None:
     from tasks.settings import load_settings
     from tasks.watchlist import load_watchlist
 
-    settings = load_settings(**({"watchlist": file} if file else {}))
+    with about_settings():
+        settings = load_settings(**({"watchlist": file} if file else {}))
+        loaded = load_watchlist(settings.watchlist, settings.clock.now)
     now = settings.clock.now()
-    rows = [_checked(watch, now, settings, online) for watch in load_watchlist(settings.watchlist, settings.clock.now)]
+    rows = [_checked(watch, now, settings, online) for watch in loaded]
     good = all(row.good for row in rows)
     if machine:
         echo_json({"watchlist": str(settings.watchlist), "good": good, "watches": [asdict(row) for row in rows]})
