@@ -24,6 +24,9 @@ field  meaning
 =====  =======================================================================================================
 
 All times are the store's own clock (Redis ``TIME``), in ms.
+
+A newer version may add fields, of strings and numbers, and this one carries along what it does not know for as long as
+the key lives. A state that it does not know is no record of ours to it: it counts as DONE, and is left to who knows it.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+_LETTERS = frozenset("stnfulaphgbywdov")
 
 FOREIGN = "foreign"
 """Outcome of a value that is no record of ours: it counts as DONE."""
@@ -52,7 +57,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record; see the module's table for the fields' meaning and the letters they are stored under."""
+    """One record; see the module's table for the fields' meaning and the letters they are stored under.
+
+    Attributes:
+        more: fields that this version does not know, by letter.
+    """
 
     state: State
     token: str = ""
@@ -70,6 +79,7 @@ class Record:
     granted: bool = False
     by: str = ""
     by_why: str = ""
+    more: tuple[tuple[str, Any], ...] = ()
 
     def dumps(self) -> str:
         """The record as it is stored."""
@@ -86,6 +96,7 @@ class Record:
         fields |= {"p": int(self.in_doubt), "h": int(self.held), "w": self.reason, "d": self.digest, "o": self.outcome}
         fields |= {"g": int(self.granted), "b": self.by, "y": self.by_why}
         kept = {letter: value for letter, value in fields.items() if value not in ("", 0)}
+        kept.update(self.more)
         return kept if self.value is None else kept | {"v": self.value}
 
     @classmethod
@@ -116,6 +127,7 @@ class Record:
             granted=bool(fields.get("g", 0)),
             by=fields.get("b", ""),
             by_why=fields.get("y", ""),
+            more=tuple((letter, fields[letter]) for letter in sorted(fields.keys() - _LETTERS)),
         )
 
     @property

@@ -78,7 +78,7 @@ def _claim(op: Claim, stored: Stored | None, now_ms: int) -> Step:
     if record.state is State.RELEASED:
         if not op.effect and record.failures >= op.max_failures:
             return _fail(op, record, record.reason, now_ms)
-        return _acquire(op, now_ms, record.attempt + 1, record.failures)
+        return _acquire(op, now_ms, record.attempt + 1, record.failures, Record(State.CLAIMED, more=record.more))
     if op.digest and record.digest and op.digest != record.digest:
         return Step(("conflict", 0, stored))
     if record.state is State.DONE:
@@ -101,7 +101,7 @@ def _claim_claimed(op: Claim, stored: Stored, record: Record, now_ms: int) -> St
         return _claim_unknown(op, stored, lapsed, now_ms)
     if record.failures >= op.max_failures:
         return _fail(op, record, why, now_ms)
-    return _acquire(op, now_ms, record.attempt + 1, record.failures)
+    return _acquire(op, now_ms, record.attempt + 1, record.failures, Record(State.CLAIMED, more=record.more))
 
 
 def _claim_unknown(op: Claim, stored: Stored, record: Record, now_ms: int) -> Step:
@@ -114,7 +114,7 @@ def _claim_unknown(op: Claim, stored: Stored, record: Record, now_ms: int) -> St
 
 
 def _acquire(op: Claim, now_ms: int, attempt: int, failures: int = 0, before: Record = _NOTHING) -> Step:
-    """Claimed. Of what was there `before`, its doubt and what a person said about it go on."""
+    """Claimed. Of what was there `before`, its doubt, what a person said about it and what is not ours go on."""
     record = Record(
         State.CLAIMED,
         token=op.token,
@@ -128,6 +128,7 @@ def _acquire(op: Claim, now_ms: int, attempt: int, failures: int = 0, before: Re
         granted=before.granted,
         by=before.by,
         by_why=before.by_why,
+        more=before.more,
     )
     return Step((Answer.ACQUIRED, op.lease_ms, record), Write(record, max(op.ttl_ms, op.lease_ms)))
 
@@ -142,6 +143,7 @@ def _fail(op: Claim, record: Record, why: str, now_ms: int) -> Step:
         reason=why,
         digest=record.digest,
         outcome="failed",
+        more=record.more,
     )
     return Step(("duplicate", 0, failed), Write(failed, op.ttl_ms))
 
@@ -174,6 +176,7 @@ def _completed(op: Complete, record: Record, now_ms: int) -> Stored:
         outcome=op.outcome,
         by=record.by,
         by_why=record.by_why,
+        more=record.more,
     )
     return f'{done.dumps()[:-1]},"v":{op.value}}}' if op.value else done
 

@@ -26,8 +26,21 @@ local function write(rec, keep_ms)
   return text
 end
 
+-- What a newer version of this library wrote, and this one does not know, goes on.
+local OURS = '^[stnfulaphgbywdov]$'
+local function carry(onto, from)
+  for field, value in pairs(from) do
+    if not string.find(field, OURS) then
+      onto[field] = value
+    end
+  end
+end
+
+local found = {}
+
 local function acquire(attempt, failures, doubt, before)
   local rec = {s = 'claimed', t = token, n = attempt, u = now + lease}
+  carry(rec, found)
   if before then rec.g, rec.b, rec.y = before.g, before.b, before.y end
   if failures > 0 then rec.f = failures end
   if doubt then rec.p, rec.w = 1, doubt end
@@ -46,10 +59,12 @@ if not ours then
   return {'duplicate', 0, raw}
 end
 
+found = rec
 local attempt, failures = rec.n or 1, rec.f or 0
 
 local function fail(why)
   local done = {s = 'done', o = 'failed', t = rec.t, n = attempt, f = failures, w = why, d = rec.d}
+  carry(done, found)
   return {'duplicate', 0, write(done, ttl)}
 end
 

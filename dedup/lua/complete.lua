@@ -33,6 +33,12 @@ end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local done = {s = 'done', o = outcome, t = token, n = rec.n or 1, a = now}
+-- What a newer version of this library wrote, and this one does not know, goes on.
+for field, value in pairs(rec) do
+  if not string.find(field, '^[stnfulaphgbywdov]$') then
+    done[field] = value
+  end
+end
 if rec.f then done.f = rec.f end
 if rec.p then done.p = rec.p end
 done.b, done.y = rec.b, rec.y

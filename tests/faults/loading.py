@@ -78,10 +78,10 @@ class Load:
     struck_s: float = 0.0
     notes: dict[str, Any] = field(default_factory=dict)
 
-    def start(self, workers: int = 2, **env: str) -> None:
+    def start(self, workers: int = 1, **env: str) -> None:
         """Start workers and a beat; `ready` waits for them."""
         for number in range(1, workers + 1):
-            self.deployment.worker(f"worker{number}", processes=1, wait=False, **env)
+            self.deployment.worker(f"worker{number}", processes=2, wait=False, **env)
         self.deployment.beat(wait=False)
 
     def ready(self) -> None:
