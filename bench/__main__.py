@@ -1,4 +1,4 @@
-"""Run the figures and print them: `python -m bench [claims|throughput|library|peers_locks …]`, all by default.
+"""Run the figures and print them: `python -m bench [claims|throughput|library|peers_locks|durability …]`, all by default.
 
 Exit code 1 when a goal is missed.
 """
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from bench.figures import Figure
 
-MODULES = ("claims", "throughput", "library", "peers_locks")
+MODULES = ("claims", "throughput", "library", "peers_locks", "durability")
 
 
 def main(chosen: list[str]) -> None:
