@@ -1,4 +1,4 @@
-"""Run the figures and print them: `python -m bench [claims|throughput|library|peers_locks|durability …]`, all by default.
+"""Run the figures and print them: `python -m bench [claims|library|durability …]`, all by default.
 
 Exit code 1 when a goal is missed.
 """
