@@ -16,7 +16,7 @@ from tests.chaos.schedule import FORGETTING, WEIGHTS, Fault
 
 pytestmark = pytest.mark.timeout(900)
 
-RESEND = Options(signals=2_000, seed=20_260_105, per_s=30, gap_s=1.2)
+RESEND = Options(signals=2_000, seed=20_260_105, instruments=10, strategies=5, per_s=30, gap_s=1.2)
 """Before an API that honours Idempotency-Key: exactly once in effect."""
 
 HOLD = Options(signals=500, seed=4_711, policy="hold", forgetting=True, per_s=25, gap_s=0.6)
