@@ -72,6 +72,12 @@ class Flight:
         now = time.monotonic()
         return cls(now + connect_timeout_s, now + deadline_s)
 
+    def begin_anew(self, connect_timeout_s: float, deadline_s: float) -> None:
+        """The next exchange of a connection that is kept; its time begins now."""
+        now = time.monotonic()
+        self.connect_by, self.finish_by = now + connect_timeout_s, now + deadline_s
+        self.stage, self.sent, self.status = Stage.PREPARING, False, None
+
     def left_s(self, by: float) -> float:
         """Seconds left until `by`, more than 0.
 
@@ -117,13 +123,42 @@ def exchange(request: requests.PreparedRequest, flight: Flight, tls: ssl.SSLCont
     """
     adapter = _Adapter(flight, tls)
     try:
-        # The adapter, not a session: a session reads the whole body of a redirect, whatever its size.
-        with closing(adapter.send(request, stream=True)) as response:
-            flight.stage, flight.status = Stage.READING, response.status_code
-            body = _read(response.raw, max_bytes)
-            return Reply(response.status_code, response.headers, body[:max_bytes], len(body) <= max_bytes)
+        return _exchanged(adapter, request, flight, max_bytes)
     finally:
         adapter.close()
+
+
+class KeptConnection:
+    """Exchanges one after the other, over a connection that is kept between them. For one thread of one process.
+
+    The server may have closed it meanwhile, which looks like a lost reply: this is for questions that may be asked
+    twice.
+
+    Args:
+        tls: context for https.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        self.flight = Flight(0.0, 0.0)
+        """The latest exchange."""
+        self._adapter = _Adapter(self.flight, tls)
+
+    def exchange(self, request: requests.PreparedRequest, deadline_s: float, max_bytes: int) -> Reply:
+        """As the function of that name, with one deadline from name resolution to the last byte."""
+        self.flight.begin_anew(deadline_s, deadline_s)
+        return _exchanged(self._adapter, request, self.flight, max_bytes)
+
+    def close(self) -> None:
+        """Close it. The next exchange opens a new one."""
+        self._adapter.close()
+
+
+def _exchanged(adapter: _Adapter, request: requests.PreparedRequest, flight: Flight, max_bytes: int) -> Reply:
+    # The adapter, not a session: a session reads the whole body of a redirect, whatever its size.
+    with closing(adapter.send(request, stream=True)) as response:
+        flight.stage, flight.status = Stage.READING, response.status_code
+        body = _read(response.raw, max_bytes)
+        return Reply(response.status_code, response.headers, body[:max_bytes], len(body) <= max_bytes)
 
 
 def _read(raw: BaseHTTPResponse, max_bytes: int) -> bytes:
@@ -261,6 +296,9 @@ class _DeadlineSocket:
 
     def settimeout(self, _: float | None) -> None:
         """Nothing: the flight's deadline rules."""
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
 
     def shutdown(self, how: int) -> None:
         self._socket.shutdown(how)

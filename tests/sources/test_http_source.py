@@ -300,7 +300,11 @@ def _silent(_: Call, handler: BaseHTTPRequestHandler) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "says"),
-    [(_cut, "broke off"), (_slam, "broke off"), (_silent, "no reply in time")],
+    [
+        (_cut, "200 OK, but the reply was cut short"),
+        (_slam, "the connection was (closed|reset)"),
+        (_silent, r"no complete reply before the deadline \(timeout_s = 0\.3\)"),
+    ],
     ids=["cut", "slam", "silent"],
 )
 def test_replies_that_do_not_arrive(answer: Answer, says: str) -> None:
@@ -325,7 +329,9 @@ def test_a_body_that_drips_is_given_up() -> None:
         handler.close_connection = True
 
     try:
-        with pytest.raises(SourceError, match=r"did not send the whole reply within 0\.4 s"):
+        with pytest.raises(
+            SourceError, match=r"200 OK, but no complete reply before the deadline \(timeout_s = 0\.4\)"
+        ):
             asked(drip, timeout_s=0.4)
     finally:
         enough.set()
@@ -379,7 +385,7 @@ def test_nobody_listening() -> None:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     made = HttpSource(f"http://127.0.0.1:{port}{PLAIN}&apikey={SECRET}")
-    with pytest.raises(SourceError, match=f"127.0.0.1:{port}: cannot connect"):
+    with pytest.raises(SourceError, match=f"127.0.0.1:{port}: connect refused"):
         made.bars(CANDLE, 1)
     made.close()
 
