@@ -12,7 +12,7 @@ _REMEDIES = {
     "READONLY": "this is a read-only replica: point REDIS_URL at the primary, or use Sentinel",
     "NOAUTH": "the server wants a password: put it into REDIS_URL",
     "WRONGPASS": "the user or password in REDIS_URL is wrong",
-    "NOPERM": "the Redis user lacks a permission (ACL): see docs/operations.md for the rules that each role needs",
+    "NOPERM": "the Redis user lacks a permission: deploy/redis/users.acl.template has the rules that each role needs",
     "NOREPLICAS": "too few replicas acknowledge (min-replicas-to-write): bring replicas back",
     "MASTERDOWN": "the replica has lost its primary",
     "WRONGTYPE": "the key holds a list, a hash or another type: delete it, or set a KEY_PREFIX of your own",

@@ -94,7 +94,7 @@ def with_login(engine: Engine, login: str) -> str:
         (WORKER, f":{WRONG}", "WRONGPASS: the user or password in REDIS_URL is wrong"),
         (BEAT, f"nobody:{WRONG}", "WRONGPASS: the user or password in REDIS_URL is wrong"),
         (WORKER, "", "NOAUTH: the server wants a password: put it into REDIS_URL"),
-        (WORKER, f"reader:{RIGHT}", "NOPERM: the Redis user lacks a permission (ACL): see docs/operations.md"),
+        (WORKER, f"reader:{RIGHT}", "NOPERM: the Redis user lacks a permission: deploy/redis/users.acl.template"),
     ],
     ids=["wrong password", "unknown user", "no password", "no permission"],
 )

@@ -113,7 +113,7 @@ class Unauthorised(Trouble):
 class Forbidden(Trouble):
     """The user has lost the permission to run scripts."""
 
-    told = "NOPERM: the Redis user lacks a permission (ACL): see docs/operations.md"
+    told = "NOPERM: the Redis user lacks a permission: deploy/redis/users.acl.template"
 
     def begin(self, engine: Engine) -> None:
         """No scripts and no writes."""
