@@ -7,7 +7,8 @@ named, so that all cases of a deployment run at once. The sweep comes from a wor
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
@@ -57,23 +58,30 @@ class Case:
     @property
     def aimed(self) -> Strike:
         """The strike, with its needle."""
-        said = NEEDLES[self.between].format(name=self.instrument, signal=_signal_id(self.instrument)).encode()
+        said = NEEDLES[self.between](self.instrument)
         given = self.strike
         return Strike(given.kind, given.at, given.nth, needle=said, seconds=DELAY_S)
 
 
-NEEDLES = {
-    "candle": "candle:{name}:",
-    "signal": "signal:publish:{name}:",
-    "consuming": "'{name}'",
-    "enqueueing": "{signal}",
-    "api": '"{name}"',
-}
-
-
-def _signal_id(instrument: str) -> str:
+def _signal_body(instrument: str) -> bytes:
     candle = candle_of(instrument)
-    return signal_id("always_buy", instrument, candle.timeframe, candle.start)
+    name = signal_id("always_buy", instrument, candle.timeframe, candle.start)
+    return _in_base64(f'[[], {{"signal": {{"id": "{name}", ')
+
+
+def _in_base64(beginning: str) -> bytes:
+    """How a message's body begins on the wire, whatever follows."""
+    return b64encode(beginning.encode()[: len(beginning) // 3 * 3])
+
+
+NEEDLES: dict[str, Callable[[str], bytes]] = {
+    "candle": lambda name: f"candle:{name}:".encode(),
+    "signal": lambda name: f"signal:publish:{name}:".encode(),
+    "consuming": lambda name: _in_base64(f'[[], {{"instrument": "{name}", '),
+    "enqueueing": _signal_body,
+    "api": lambda name: f'"{name}"'.encode(),
+}
+"""What is said where an instrument is named."""
 
 
 def _cases() -> Iterator[Case]:
