@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kombu import Connection
-
 from tasks.app import QUEUES, broker_options
 from tasks.settings import Settings
+from tasks.transport import Connection
 
 PATIENCE_S = 5
 

@@ -71,6 +71,11 @@ class _Reading:
         client.set_response_callback("BRPOP", readable)
         return client
 
+    def _has_queue(self: Any, queue: str, **_: Any) -> bool:
+        """kombu's own leaves the prefix out of this one question, and never finds a queue behind one."""
+        keys = [self.global_keyprefix + self._q_for_pri(queue, priority) for priority in self.priority_steps]
+        return bool(self._plain_client().exists(*keys))
+
     def _handle_message(self, client: Any, reply: Any) -> Any:
         payload = super()._handle_message(client, reply)  # type: ignore[misc]
         if not _text(payload["type"]).endswith("message"):

@@ -286,6 +286,21 @@ def reads_on(broker: Broker, attacker: redis.Redis) -> None:
     assert attacker.llen(f"p:{UNREADABLE}") == len(NO_MESSAGES)
 
 
+@pytest.mark.parametrize("prefix", ["", "p-1:"])
+def test_what_waits_is_counted_behind_a_prefix(empty_valkey: Engine, prefix: str) -> None:
+    """The length of a queue is found behind a `KEY_PREFIX` too: the sweep adds nothing while too much waits."""
+    app = Celery("counter", amqp="tasks.transport:AMQP", broker=empty_valkey.url, set_as_current=False)
+    app.conf.broker_transport_options = {"global_keyprefix": prefix}
+    empty_valkey.client().lpush(f"{prefix}candles", "1", "2")
+    empty_valkey.client().lpush(f"{prefix}candles\x06\x163", "3")
+    with app.connection_or_acquire() as connection:
+        channel = connection.default_channel
+        assert channel.queue_declare(queue="candles", passive=True).message_count == 3
+        with pytest.raises(connection.channel_errors):
+            channel.queue_declare(queue="publish", passive=True)
+    app.close()
+
+
 def test_over_tls(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """`rediss://` reads with the same care, and with a prefix."""
     port = free_port()
