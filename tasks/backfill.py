@@ -94,7 +94,7 @@ def verdict_of(peeked: Peeked, situation: Situation) -> tuple[Verdict, str]:
         return (Verdict.REDO, why) if situation.force else (Verdict.DONE, f"{why}; --force tries again")
     if record.state is State.CLAIMED and record.until_ms > peeked.now_ms:
         return Verdict.WORKING, "a worker is at it"
-    if record.until_ms > peeked.now_ms and not situation.force:
+    if record.until_ms > peeked.now_ms and not (situation.force or record.reason.startswith("missing")):
         return Verdict.WORKING, f"its next try is due: {record.reason}"
     return Verdict.EVALUATE, record.reason or f"{record.state.value}, and nobody is at it"
 

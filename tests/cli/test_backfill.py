@@ -66,6 +66,7 @@ def test_force_redoes_what_came_to_nothing(outcome: str) -> None:
         (record(State.CLAIMED, -1), False, Verdict.EVALUATE),
         (record(State.RELEASED, 1000), False, Verdict.WORKING),
         (record(State.RELEASED, 1000), True, Verdict.EVALUATE),
+        (record(State.RELEASED, 1000, reason="missing: no bar yet"), False, Verdict.EVALUATE),
         (record(State.RELEASED, -1), False, Verdict.EVALUATE),
         (Record(State.DONE, attempt=0, outcome=FOREIGN), True, Verdict.DONE),
     ],
