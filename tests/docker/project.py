@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 KEPT = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY")
@@ -28,6 +32,33 @@ def compose_command() -> list[str] | None:
     if shutil.which("docker") and run(["docker", "compose", "version"], check=False).returncode == 0:
         return ["docker", "compose"]
     return ["docker-compose"] if shutil.which("docker-compose") else None
+
+
+def require_images() -> list[str]:
+    """Compose, with an engine that answers and both base images; a test without them is skipped and says why."""
+    command = compose_command()
+    if command is None:
+        pytest.skip("Compose is not installed: apt-get install docker-compose")
+    answer = run(["docker", "version", "--format", "{{.Server.Version}}"], check=False)
+    if answer.returncode:
+        pytest.skip(f"no container engine answers: {answer.stderr.strip()[-200:]}")
+    env = clean_environment()
+    for image in (env.get("PYTHON_IMAGE", "python:3.11-slim"), env.get("REDIS_IMAGE", "redis:7-alpine")):
+        if run(["docker", "image", "inspect", image], check=False).returncode:
+            pulled = run(["docker", "pull", "-q", image], check=False, timeout_s=300)
+            if pulled.returncode:
+                pytest.skip(f"no image {image}, and no registry to get it from: {pulled.stderr.strip()[-200:]}")
+    return command
+
+
+def build_image(compose: Sequence[str], image: str) -> None:
+    """Build the project's image as Compose does, on the layers that are there."""
+    asked_for = {"SIGNAL_API_URL": "http://nowhere/", "FLOWER_BASIC_AUTH": "a:b", "CANDLELATCH_IMAGE": image}
+    argv = [*compose, "-f", str(ROOT / "docker-compose.yml"), "build", "worker"]
+    # One at a time, where tests run side by side: the second one finds the layers of the first.
+    with (Path(tempfile.gettempdir()) / "candlelatch-build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run(argv, env=clean_environment(**asked_for), timeout_s=1500)
 
 
 def run(argv: Sequence[str], *, check: bool = True, timeout_s: float = 60, env: Mapping[str, str] | None = None) -> Any:

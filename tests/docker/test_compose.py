@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from project import ROOT, Project, clean_environment, compose_command, free_ports, run, wait_until
+from project import ROOT, Project, build_image, clean_environment, free_ports, require_images, wait_until
 
 from dedup.errors import StoreError
 from tasks.evidence import Expected, Verdict, expect, judge
@@ -93,19 +93,7 @@ class Demo:
 @pytest.fixture(scope="module")
 def compose() -> list[str]:
     """Compose with an engine that answers and both base images."""
-    command = compose_command()
-    if command is None:
-        pytest.skip("Compose is not installed: apt-get install docker-compose")
-    answer = run(["docker", "version", "--format", "{{.Server.Version}}"], check=False)
-    if answer.returncode:
-        pytest.skip(f"no container engine answers: {answer.stderr.strip()[-200:]}")
-    env = clean_environment()
-    for image in (env.get("PYTHON_IMAGE", "python:3.11-slim"), env.get("REDIS_IMAGE", "redis:7-alpine")):
-        if run(["docker", "image", "inspect", image], check=False).returncode:
-            pulled = run(["docker", "pull", "-q", image], check=False, timeout_s=300)
-            if pulled.returncode:
-                pytest.skip(f"no image {image}, and no registry to get it from: {pulled.stderr.strip()[-200:]}")
-    return command
+    return require_images()
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +110,7 @@ def demo(compose: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterat
     project = Project(compose, f"candlelatch-test-{secrets.token_hex(4)}", env_file, clean_environment(**ports))
     seen: dict[str, str] = {}
     began = time.monotonic()
-    project.compose("build", "worker", timeout_s=800)
+    build_image(compose, IMAGE)
     seen["build"] = f"{time.monotonic() - began:.1f} s"
     settings = demo_settings() | ports
     env_file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
@@ -198,17 +186,17 @@ def test_redis_keeps_what_it_acknowledged(demo: Demo) -> None:
         assert said.split("\n")[:2] == [name, value]
 
 
-def test_killed_containers_cost_neither_a_double_nor_a_signal(demo: Demo) -> None:
-    """A worker killed in the middle of a POST, another that crashes and a killed beat: nothing twice, nothing lost."""
+def test_lost_host_costs_neither_a_double_nor_a_signal(demo: Demo) -> None:
+    """A host is lost, with a beat and a worker in the middle of a POST; another worker crashes: no double, no loss."""
     project = demo.project
     killed = kill_worker_in_flight(demo)
-    demo.seen["recovery after the kill"] = f"{recovery_s(demo):.1f} s"
+    project.kill(project.containers("beat")[0])
+    demo.seen["recovery after the lost host"] = f"{recovery_s(demo):.1f} s"
     assert project.inspect(killed)["State"]["ExitCode"] == 137
 
     survivor = next(one for one in project.containers("worker") if one != killed)
     restarts = project.inspect(survivor)["RestartCount"]
     project.crash(survivor)
-    project.kill(project.containers("beat")[0])
     demo.seen["recovery after the crash"] = f"{recovery_s(demo):.1f} s"
     wait_until(lambda: project.inspect(survivor)["RestartCount"] > restarts, 60, "the crashed worker runs again")
 

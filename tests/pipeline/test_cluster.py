@@ -45,7 +45,7 @@ def test_candle_sent_to_cluster_is_posted(
     assert celery_setup.ready()
     result = send(celery_setup, candles[0]).get(timeout=RESULT_TIMEOUT)
     assert (result["outcome"], result["signals"]) == ("evaluated", ["always_buy buy"])
-    celery_setup.worker.assert_log_exists('"task": "publish_signal", "outcome": "posted"')
+    celery_setup.worker.assert_log_exists("task=publish_signal outcome=posted")
     assert effects(signal_api, candles[0]) == 1
 
 
@@ -55,7 +55,7 @@ def test_work_waits_for_killed_worker_to_come_back(
     """What is sent while the only worker is dead is worked once it is back, and what it had done is not done again."""
     assert celery_setup.ready()
     send(celery_setup, candles[0]).get(timeout=RESULT_TIMEOUT)
-    celery_setup.worker.assert_log_exists('"outcome": "posted"')
+    celery_setup.worker.assert_log_exists("task=publish_signal outcome=posted")
     celery_setup.worker.kill()
     assert celery_setup.worker.container.status == "exited"
     again, new = (send(celery_setup, candle) for candle in candles)
