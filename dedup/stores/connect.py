@@ -17,6 +17,7 @@ from redis.retry import Retry
 from dedup.errors import InvalidSetting
 from dedup.stores.address import Address, Kind, parse_address, redact
 from dedup.stores.cluster_client import ClusterClient
+from dedup.stores.packing import quickly
 
 # Without these a half-open connection is never noticed and holds its worker for ever.
 TIMEOUTS: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0, "health_check_interval": 5}
@@ -55,9 +56,8 @@ def connect(url: str, **options: Any) -> redis.Redis | ClusterClient:
         case Kind.CLUSTER:
             return cluster(address, with_retry)
         case Kind.SENTINEL:
-            return sentinel(address, with_retry)
-    client: redis.Redis = made(redis.Redis, url, with_retry)
-    return client
+            return quickly(sentinel(address, with_retry))
+    return quickly(made(redis.Redis, url, with_retry))
 
 
 def cluster(address: Address, options: Mapping[str, Any]) -> ClusterClient:
