@@ -121,6 +121,17 @@ def test_what_asks_for_a_look_stands_out(rows: list[Row], state: str, result: st
     assert {row["state"] for row in rows if "text-bg-success" in row["badge"]} == {"SUCCESS"}
 
 
+def test_states_are_of_events_alone(flower: Watched, rows: list[Row]) -> None:
+    """To Celery a held or refused signal is a task that ended: acknowledged, not retried, SUCCESS with its outcome."""
+    deployment = flower.deployment
+    for state, outcome in (("HELD", "held"), ("REFUSED", "rejected")):
+        (row,) = of(rows, state=state)
+        result = deployment.app.AsyncResult(row["uuid"])
+        assert (result.state, result.result["outcome"]) == ("SUCCESS", outcome)
+    assert deployment.waiting("publish") == []
+    assert deployment.engine.client().hlen("unacked") == 0
+
+
 def test_held_signals_are_found(flower: Watched, browser: WebDriver, rows: list[Row]) -> None:
     """The search `state:HELD` lists the held signals and nothing else."""
     browser.get(flower.url("/tasks"))

@@ -68,6 +68,8 @@ def test_waiting_retry_is_given_back(deployed: Deploy) -> None:
     worker.wait()
     (message,) = deployment.waiting("publish")
     assert deployment.kwargs_of(message)["signal"]["instrument"] == "GOLD"
+    # A retry shows monitors what its first delivery showed.
+    assert message["headers"]["argsrepr"].startswith("GOLD 1h 2025-01-04T09:00Z")
     deployment.worker("worker2")
     deployment.until(lambda: deployment.signal_outcome(gold), "the signal")
     assert [post.status for post in deployment.posts(gold)] == [429, 201]
