@@ -159,11 +159,14 @@ def _take(due: Sequence[Any], one_close: int, queue: str) -> Sequence[Any]:
 def queue_length(queue: str) -> int:
     """How many messages wait in a queue (``queue_declare(passive=True)``; 0 where it does not exist yet)."""
     # A channel of its own: RabbitMQ closes the one on which it was asked for a queue that does not exist.
-    with app.connection_or_acquire() as connection, connection.channel() as channel:
-        try:
-            return int(channel.queue_declare(queue=queue, passive=True).message_count)
-        except connection.channel_errors:
-            return 0
+    with app.connection_or_acquire() as connection:
+        # One that was lost comes out of the pool closed, and a channel alone would not open it again.
+        connection.ensure_connection(max_retries=1)
+        with connection.channel() as channel:
+            try:
+                return int(channel.queue_declare(queue=queue, passive=True).message_count)
+            except connection.channel_errors:
+                return 0
 
 
 def _publish(signals: Sequence[Signal]) -> None:
