@@ -84,7 +84,7 @@ def draw(bars: Sequence[Bar], found: Sequence[Marker], title: str) -> Any:
         warn_too_much_data=len(bars) + 1,
     )
     main = axes[0]
-    main.set_title(title)
+    main.set_title(title, loc="left", pad=30)
     for mark in COLOURS:
         of_mark = [one for one in found if one.mark is mark]
         for side, shape in SHAPES.items():
@@ -98,7 +98,8 @@ def draw(bars: Sequence[Bar], found: Sequence[Marker], title: str) -> Any:
         away = CLEARANCE * (high - low)
         heights = [one.price for one in found]
         main.set_ylim(min(low, min(heights) - away), max(high, max(heights) + away))
-        main.legend(loc="upper left", fontsize="small")
+        above = (0, 1.0)
+        main.legend(loc="lower left", bbox_to_anchor=above, ncols=6, fontsize="small", frameon=False, borderpad=0)
     return figure
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tasks.commands.ending import Command, as_json, echo_json, finish, open_line
-from tasks.commands.given import MOMENT, Moment, iso
+from tasks.commands.given import MOMENT, Moment
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -60,6 +60,6 @@ def _draw(line: Pipeline, watch: Watch, until: datetime, last: int, out: Path) -
         raise SourceError(f"source {watch.source_name} has no bar of {watch.instrument} up to {newest}")
     candles = [candle_of(watch.alignment, watch.instrument, watch.timeframe, bar.start) for bar in bars]
     found = markers(bars, cells_of(line, watch, candles, line.clock.now()))
-    span = f"{iso(bars[0].start)} to {iso(newest.close)}"
-    save(draw(bars, found, f"{watch.instrument} {watch.timeframe}, {span} (UTC)"), out)
+    span = f"{bars[0].start:%Y-%m-%d %H:%M} to {newest.close:%Y-%m-%d %H:%M} UTC"
+    save(draw(bars, found, f"{watch.instrument} {watch.timeframe}   {span}"), out)
     return dict(Counter(one.mark.value for one in found))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,20 @@ class Desk:
     home: Path
     env: dict[str, str]
     monkeypatch: pytest.MonkeyPatch
+    _lines: dict[frozenset[tuple[str, str]], Pipeline] = field(default_factory=dict)
 
     @property
     def line(self) -> Pipeline:
-        given = {name.lower(): value for name, value in self.env.items() if name.lower() in Settings.model_fields}
-        return make_pipeline(load_settings(_env_file=None, **given))
+        at = frozenset(self.env.items())
+        if at not in self._lines:
+            given = {name.lower(): value for name, value in self.env.items() if name.lower() in Settings.model_fields}
+            self._lines[at] = make_pipeline(load_settings(_env_file=None, **given))
+        return self._lines[at]
+
+    def close(self) -> None:
+        """Give back the connections."""
+        for line in self._lines.values():
+            line.stores.close()
 
     def run(self, command: click.Command, *argv: str, typed: str | None = None, **changes: str) -> Told:
         """Call a command; `typed` is what the person at the keyboard types."""
@@ -76,8 +86,6 @@ class Desk:
 
     def signal(self, candle: Candle, strategy: str = "buyer", max_age_s: float = 3000, price: str = "101.5") -> Signal:
         """The signal of a candle."""
-        from decimal import Decimal
-
         watch = self.line.watchlist.find(candle.instrument, str(candle.timeframe))
         assert watch is not None
         named = next(named for named in watch.strategies if named.label == strategy)
@@ -157,7 +165,9 @@ def desk(empty_valkey: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     store = RedisStore(connect(empty_valkey.url))
     store.put("dedup:since", "1000", 86_400_000)
     store.close()
-    yield Desk(tmp_path, env, monkeypatch)
+    found = Desk(tmp_path, env, monkeypatch)
+    yield found
+    found.close()
 
 
 def watchlist(home: Path, strategies: Sequence[tuple[str, str]], source: str = "", calendar: str = "24/7") -> None:
