@@ -9,6 +9,8 @@ docs/metrics.md lists every metric with its labels.
 
 from __future__ import annotations
 
+import time
+
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from dedup.breaker import CircuitState
@@ -52,9 +54,10 @@ class Metrics(Observer):
             ("kind", "error"),
             registry=registry,
         )
+        # A moment, and no state: a process that has nothing to do does not find out that Redis is back.
         self._fallback = Gauge(
-            "candlelatch_fallback_active",
-            "1 while a process does without Redis, because it does not answer.",
+            "candlelatch_fallback_until_timestamp_seconds",
+            "Until when a process does without Redis, which did not answer it; 0 while it asks.",
             registry=registry,
             multiprocess_mode="livemax",
         )
@@ -91,6 +94,6 @@ class Metrics(Observer):
         """Count an attempt and what it took."""
         self._attempts.labels(verdict).observe(duration_s)
 
-    def circuit_changed(self, state: CircuitState) -> None:
-        """Note whether Redis is asked."""
-        self._fallback.set(state is not CircuitState.CLOSED)
+    def circuit_changed(self, state: CircuitState, wait_s: float) -> None:
+        """Note until when Redis is not asked."""
+        self._fallback.set(0.0 if state is CircuitState.CLOSED else time.time() + wait_s)

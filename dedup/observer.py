@@ -38,8 +38,12 @@ class Observer:
     def attempted(self, verdict: str, duration_s: float) -> None:
         """One HTTP attempt, or one look-up, ended; the verdict is one of `dedup.delivery.Verdict`."""
 
-    def circuit_changed(self, state: CircuitState) -> None:
-        """Calls go to Redis (again), or do not. Told with the circuit's lock held."""
+    def circuit_changed(self, state: CircuitState, wait_s: float) -> None:
+        """Calls go to Redis (again), or do not. Told with the circuit's lock held.
+
+        Args:
+            wait_s: for so long at most Redis is not asked; 0 where it is.
+        """
 
 
 class Cause(StrEnum):

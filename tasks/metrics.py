@@ -143,7 +143,7 @@ class PipelineMetrics(Metrics, PipelineObserver):
 
     def _count(self, count: Counter, outcome: str, said: Mapping[str, Any], times: Histogram, good: str) -> None:
         given = said.get("timeframe")
-        timeframe = given if given in self._timeframes else OTHER
+        timeframe = given if isinstance(given, str) and given in self._timeframes else OTHER
         count.labels(outcome, timeframe).inc()
         late_s = said.get("late_s")
         if outcome == good:

@@ -68,7 +68,7 @@ class Circuit:
             breaker, permit = self._breaker.ask(self._clock_ms())
             if breaker is not self._breaker:
                 log.info("Redis: half-open: asking it again after %.1f s", self._away_s())
-                self._observer.circuit_changed(breaker.state)
+                self._tell(breaker)
             self._breaker = breaker
             return permit
 
@@ -81,7 +81,7 @@ class Circuit:
         with self.lock:
             was, self._breaker = self._breaker, self._breaker.succeeded(permit)
             if was is not self._breaker:
-                self._observer.circuit_changed(self._breaker.state)
+                self._tell(self._breaker)
                 log.warning("Redis: closed: it is back after %.1f s%s", self._away_s(), what and f"; {what}")
 
     def failed(self, permit: int, error: Exception, began_ms: int) -> None:
@@ -92,7 +92,7 @@ class Circuit:
             if was is self._breaker:
                 return
             self._why = str(error)
-            self._observer.circuit_changed(self._breaker.state)
+            self._tell(self._breaker)
             if was.state is CircuitState.CLOSED:
                 self._away_since_ms = now_ms
                 log.warning("Redis: open: %s; asked again in %.1f s", error, self._breaker.wait_ms / 1000)
@@ -105,6 +105,9 @@ class Circuit:
             was, self._breaker = self._breaker, self._breaker.abandoned(permit, self._clock_ms())
             if was is not self._breaker:
                 log.info("Redis: open: the call that asked was interrupted")
+
+    def _tell(self, breaker: Breaker) -> None:
+        self._observer.circuit_changed(breaker.state, max(0, breaker.until_ms - self._clock_ms()) / 1000)
 
     def _away_s(self) -> float:
         return (self._clock_ms() - self._away_since_ms) / 1000
