@@ -11,6 +11,8 @@ import redis
 
 from bench.engine import engine
 from bench.figures import Figure, medians_us
+from dedup.http_outcome import describe_status
+from dedup.ops import Complete
 from dedup.rules import CandleRules, SignalRules, new_token
 from dedup.stores.async_redis import AsyncRedisStore
 from dedup.stores.async_redis import connect as connect_async
@@ -20,7 +22,8 @@ from dedup.stores.redis import RedisStore
 
 BATCH = 1000
 AT_ONCE = 100
-KEY = "signal:publish:GOLD:2025-01-01T10:15:00:15m:ema_cross"
+CANDLE_KEY = "candle:GOLD:15m:2025-01-01T10:15:00"
+SIGNAL_KEY = "signal:publish:GOLD:2025-01-01T10:15:00:15m:ema_cross"
 
 
 def figures() -> list[Figure]:
@@ -31,7 +34,8 @@ def figures() -> list[Figure]:
             Figure.absolute(f"async claims, {AT_ONCE} at once", asyncio.run(async_per_s(url)), "claims/s", None, False),
             Figure.absolute("claim in memory", memory_us(), "µs", 5.0),
             Figure.absolute("prune of 1,000 in memory", prune_us() / 1000, "ms", 1.0),
-            Figure.absolute("a DONE record in Redis", done_bytes(url), "bytes", 200),
+            Figure.absolute("a DONE candle in the server", candle_bytes(url), "bytes", 200),
+            Figure.absolute("a DONE signal in the server", signal_bytes(url), "bytes", 200),
         ]
 
 
@@ -80,9 +84,18 @@ def prune_us() -> float:
     return statistics.median(times)
 
 
-def done_bytes(url: str) -> float:
-    """``MEMORY USAGE`` of the record of a posted signal, key included."""
+def candle_bytes(url: str) -> float:
+    """``MEMORY USAGE`` of the record of a candle without signals, key included."""
+    return _bytes_of(url, CANDLE_KEY, CandleRules().complete(CANDLE_KEY, new_token(), "evaluated"))
+
+
+def signal_bytes(url: str) -> float:
+    """``MEMORY USAGE`` of the record of a posted signal, key included, as a publisher leaves it."""
     token = new_token()
-    RedisStore(connect(url)).run(SignalRules().posted(KEY, token, token, ""))
+    return _bytes_of(url, SIGNAL_KEY, SignalRules().posted(SIGNAL_KEY, token, token, describe_status(201)))
+
+
+def _bytes_of(url: str, key: str, op: Complete) -> float:
+    RedisStore(connect(url)).run(op)
     with redis.Redis.from_url(url) as client:
-        return float(client.memory_usage(KEY))
+        return float(client.memory_usage(key))
