@@ -80,8 +80,7 @@ def verdict_of(peeked: Peeked, situation: Situation) -> tuple[Verdict, str]:
     if not situation.closed:
         return Verdict.NOT_CLOSED, ""
     if not situation.in_horizon:
-        why = "its record may have run out, so nobody can know whether it was worked: raise HORIZON to reach it"
-        return Verdict.TOO_OLD, why
+        return Verdict.TOO_OLD, "its record may have run out: nobody can know whether it was worked"
     if not situation.watched:
         return Verdict.UNWATCHED, "outside WATCH_FROM and WATCH_UNTIL"
     record = peeked.record

@@ -110,9 +110,13 @@ def _outcomes(line: Pipeline, goes: list[Planned], timeout_s: float, progress: P
 def _refusal(line: Pipeline, refused: list[Planned]) -> str:
     oldest = iso(line.horizon_start(line.clock.now()).replace(microsecond=0))
     return (
-        f"{len(refused)} candles closed at {oldest} or before, and are older than HORIZON = "
-        f"{line.settings.horizon:g} s: {refused[0].why}"
+        f"{_counted(len(refused))} closed at {oldest} or before, and older than HORIZON = {line.settings.horizon:g} s: "
+        "nobody can know any more whether they were worked, as their records may have run out. Raise HORIZON to reach them"
     )
+
+
+def _counted(count: int) -> str:
+    return f"{count} candle{'s' * (count != 1)}"
 
 
 def _document(planned: list[Planned], ended: list[Ended], dry_run: bool) -> dict[str, Any]:
@@ -151,7 +155,7 @@ def _tell(line: Pipeline, planned: list[Planned], ended: list[Ended], dry_run: b
 
     found = counts(planned)
     going = sum(found[verdict.value] for verdict in GOES)
-    click.echo(f"{going} candles {'would be' if dry_run else 'were'} enqueued")
+    click.echo(f"{_counted(going)} {'would be enqueued' if dry_run else 'enqueued'}")
     if dry_run:
         for one in planned:
             if one.verdict in GOES:

@@ -114,7 +114,7 @@ def _asked(line: Pipeline, one: Found) -> str:
 def _flat(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in document.items():
         if isinstance(value, dict):
-            yield from ((f"{name}.{inner}", str(told)) for inner, told in value.items())
+            yield from ((f"{name}.{inner}", str(told)) for inner, told in value.items() if told is not None)
         elif value not in ("", None, False, 0):
             yield name, str(value)
 

@@ -111,8 +111,9 @@ def _asked(watch: Watch, now: datetime, settings: Settings) -> tuple[bool, str]:
     except (SourceError, InvalidInput) as error:
         return False, str(error)
     wrong = found.errors or found.too_few
-    reason = "; ".join(wrong) if wrong else found.reason
-    return found.state is WindowState.FINAL and not wrong, f"{candle}: {reason}"
+    if found.state is WindowState.FINAL and not wrong:
+        return True, f"{candle}: final"
+    return False, f"{candle}: {'; '.join(wrong) or found.reason}"
 
 
 def _print(path: Path, rows: list[Checked], online: bool) -> None:

@@ -98,7 +98,7 @@ def test_dry_run_for_people(desk: Desk) -> None:
     told = desk.run(backfill, "--from", "2025-01-04T08:30:00Z", "--to", "now", "--instrument", "gold", "--dry-run")
     assert told.code == 0
     assert told.out.splitlines() == [
-        "1 candles would be enqueued",
+        "1 candle would be enqueued",
         "  GOLD 1h 2025-01-04T08:00Z–09:00Z  evaluate: no record",  # noqa: RUF001
         "1 left alone: done",
     ]
@@ -108,7 +108,7 @@ def test_beyond_the_horizon(desk: Desk) -> None:
     """A span that lies beyond the horizon is refused, with the reason and the setting."""
     told = desk.run(backfill, "--from", "2025-01-03T00:00:00Z", "--to", "2025-01-04T00:00:00Z", "--dry-run")
     assert (told.code, told.out) == (1, "")
-    for part in ("older than HORIZON = 14400 s", "nobody can know whether it was worked", "raise HORIZON"):
+    for part in ("older than HORIZON = 14400 s", "nobody can know any more", "Raise HORIZON"):
         assert part in told.err
 
 
