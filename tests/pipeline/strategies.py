@@ -53,3 +53,9 @@ def waits_for_file(bars: Sequence[Bar], path: str) -> Order:
     while not Path(path).exists():
         time.sleep(0.01)
     return always_buy(bars)
+
+
+def kills_its_whole_worker(bars: Sequence[Bar]) -> Order:
+    """What takes the machine down does to every process of a worker."""
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+    raise AssertionError("not reached")
