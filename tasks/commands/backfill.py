@@ -111,7 +111,8 @@ def _refusal(line: Pipeline, refused: list[Planned]) -> str:
     oldest = iso(line.horizon_start(line.clock.now()).replace(microsecond=0))
     return (
         f"{_counted(len(refused))} closed at {oldest} or before, and older than HORIZON = {line.settings.horizon:g} s: "
-        "nobody can know any more whether they were worked, as their records may have run out. Raise HORIZON to reach them"
+        "nobody can know any more whether they were worked, as their records may have run out. "
+        "Raise HORIZON to reach them"
     )
 
 

@@ -188,7 +188,7 @@ def someone_is_there() -> bool:
 
 def _confirm(found: list[Found], resolution: Resolution) -> None:
     for one in found:
-        click.echo(f"{one.reference}  {one.name}  held after {one.record.attempt} tries: {one.record.reason}", err=True)
+        click.echo(f"{one.reference}  {one.name}  held at try {one.record.attempt}: {one.record.reason}", err=True)
     what = {
         "posted": "The API has what is listed: mark it as posted?",
         "rejected": "Never post what is listed?",

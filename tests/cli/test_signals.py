@@ -164,7 +164,7 @@ def test_resolve_asks_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     argv = ("resolve", *(one.id for one in held), "--as", "posted", *WHY)
     told = desk.run(signals, *argv, typed="n\n")
     assert (told.code, len(listed(desk)), told.err.count("[y/N]")) == (1, 2, 1)
-    assert told.err.count("held after 1 tries: read timeout") == 2
+    assert told.err.count("held at try 1: read timeout") == 2
     assert desk.run(signals, *argv, typed="y\n").code == 0
     assert listed(desk) == []
 
