@@ -6,6 +6,7 @@ key                                    holds
 ``candle:{instrument}:{tf}:{start}``   the record of a candle; once DONE it carries the candle's signals
 ``signal:publish:{instrument}:{start}``  the record of a signal; the pipeline appends ``:{tf}:{strategy}``
 ``dedup:since``                        when this store's memory began, in ms of its own clock (`dedup.marking.Begin`)
+``dedup:swept``                        when the pipeline's sweep last went through, ms since the epoch
 =====================================  ==========================================================================
 
 ``{start}`` is the candle's start in UTC, ISO-8601 without offset: ``2025-01-01T10:15:00``. A prefix separates
@@ -24,6 +25,7 @@ from dedup.timeframe import Timeframe, as_utc
 CANDLE = "candle"
 SIGNAL = "signal:publish"
 SINCE = "dedup:since"
+SWEPT = "dedup:swept"
 
 MAX_INSTRUMENT_CHARS = 64
 _FORGING = set(":*?[]{}\\\"'`")
@@ -110,6 +112,11 @@ def signal_key(
 def is_candle(key: str) -> bool:
     """Whether a key is a candle's, whose work may be done again. Any other may stand for an effect that may not."""
     return f"{CANDLE}:" in key and f"{SIGNAL}:" not in key
+
+
+def swept_key(prefix: str = "") -> str:
+    """``dedup:swept``."""
+    return f"{prefix}{SWEPT}"
 
 
 def since_key(prefix: str = "") -> str:

@@ -43,6 +43,7 @@ class Picture:
         queues: messages that wait, by queue (Redis knows no empty one: None); None for all where the broker does not
             answer: `broker_error` says why.
         held: signals that wait for a person, of whatever age.
+        swept_s: seconds since a sweep last went through; None where none has for a day.
     """
 
     now: datetime
@@ -50,6 +51,7 @@ class Picture:
     queues: dict[str, int | None] | None
     broker_error: str
     held: int
+    swept_s: float | None
 
     @property
     def found(self) -> bool:
@@ -63,6 +65,7 @@ def as_document(picture: Picture) -> dict[str, Any]:
         "now": iso(picture.now),
         "found": picture.found,
         "held": picture.held,
+        "swept_s": picture.swept_s,
         "queues": picture.queues,
         "broker_error": picture.broker_error,
         "rows": [
@@ -137,6 +140,8 @@ def _summary(picture: Picture) -> Text:
     else:
         waiting = (f"{name} {count or 0}" for name, count in picture.queues.items())
         summary.append(f"waiting: {', '.join(waiting)}   ")
+    swept = "no sweep for a day" if picture.swept_s is None else f"swept {picture.swept_s:.0f} s ago"
+    summary.append(f"{swept}   ", style="bold red" if picture.swept_s is None else "")
     if picture.held:
         summary.append(f"{picture.held} held: celery -A tasks signals list", style="bold red")
     else:

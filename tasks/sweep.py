@@ -15,6 +15,7 @@ from typing import Any
 
 from dedup.alignment import closed_between
 from dedup.errors import InvalidSignal
+from dedup.keys import swept_key
 from dedup.ops import Peeked
 from dedup.records import State
 from dedup.signals import Signal
@@ -25,9 +26,12 @@ from tasks.progress import held as held_signals
 from tasks.progress import progress
 from tasks.publish import enqueue_publish
 from tasks.results import Result
-from tasks.runtime import Pipeline, pipeline
+from tasks.runtime import Pipeline, pipeline, wall_now_ms
 
 log = logging.getLogger("candlelatch.sweep")
+
+SWEPT_KEPT_MS = 86_400_000
+"""How long it is remembered that a sweep went through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ def sweep() -> Result:
         line.observer.swept(progress(line, found.settled), held_signals(line))
     if found.held:
         log.error("%d signals are held: settle them with `celery -A tasks signals`", found.held)
+    line.store.put(swept_key(line.settings.key_prefix), str(wall_now_ms()), SWEPT_KEPT_MS)
     return {
         "outcome": "swept",
         "candles": found.candles,

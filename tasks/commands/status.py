@@ -82,4 +82,13 @@ def _look(line: Pipeline, timeframe: str | None, instruments: tuple[str, ...], l
     except Exception as error:
         # Each transport raises its own; what the records say is worth showing all the same.
         queues, broker_error = None, f"{type(error).__name__}: {error}"
-    return Picture(line.clock.now(), rows, queues, broker_error, held)
+    return Picture(line.clock.now(), rows, queues, broker_error, held, _swept_s(line))
+
+
+def _swept_s(line: Pipeline) -> float | None:
+    from dedup.keys import swept_key
+    from tasks.runtime import wall_now_ms
+
+    text = line.store.get(swept_key(line.settings.key_prefix))
+    # Another machine's clock may be ahead of this one's.
+    return max(0, wall_now_ms() - int(text)) / 1000 if text and text.isdigit() else None

@@ -192,3 +192,4 @@ def test_sweep_sends_what_was_let_go(running: Deployment, unused: Iterator[str])
     let_go(running, candle)
     running.sweep_until(lambda: running.signal_outcome(candle) == "posted", "the sweep to have it posted")
     assert len(running.posts(candle)) == 2
+    assert celery(running, "status", "--last", "1", "--json").document["swept_s"] is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from dedup.ops import Peeked
 from dedup.records import FOREIGN, Record, State
 from tasks.commands.status import status
 from tasks.coverage import Around, Mark, mark_of
+from tasks.runtime import wall_now_ms
 from tests.cli.conftest import Desk, closed, watchlist
 from tests.engines import free_port
 
@@ -194,3 +196,12 @@ def test_clock_moves_on(desk: Desk) -> None:
     """What has just closed has time to be worked before it is missing."""
     just = desk.env["MARKET_CLOCK"].replace("2025-01-04T10:00:00Z", "2025-01-04T09:58:01Z")
     assert cells(desk, "GOLD", "--last", "1", MARKET_CLOCK=just)[0]["mark"] == "working"
+
+
+def test_sweep_is_shown(desk: Desk) -> None:
+    """It is shown how long ago a sweep went through, and that none did."""
+    assert "no sweep for a day" in desk.run(status, "--last", "1").out
+    assert desk.run(status, "--last", "1", "--json").document["swept_s"] is None
+    desk.line.store.put("dedup:swept", str(wall_now_ms() - 7_000), 60_000)
+    assert 7 <= desk.run(status, "--last", "1", "--json").document["swept_s"] < 120
+    assert re.search(r"swept \d+ s ago", desk.run(status, "--last", "1").out)
