@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dedup.errors import InvalidSetting, SourceError
+from dedup.http_outcome import excerpt
 from dedup.timeframe import Candle
 from tasks.bars import Bar
 from tasks.sources import options
@@ -17,6 +18,7 @@ from tasks.sources.window import around
 
 _PLACEHOLDERS = frozenset({"instrument", "timeframe"})
 _IN_DIRECTORY = "{instrument}-{timeframe}.csv"
+SAID_CHARS = 400
 _LINE_BYTES = 128
 _LEAST_BYTES = 4_096
 _SEPARATORS = str.maketrans("/\\", "__")
@@ -45,6 +47,7 @@ class CsvSource:
         settle_s: see `finality`.
         symbols: the files' name of an instrument where it is another one.
         timeframes: the same of timeframes.
+        max_bytes: how much of a file is read at most, from its end.
         now: the clock that `settle` goes by.
 
     Raises:
@@ -65,8 +68,10 @@ class CsvSource:
         settle_s: float | None = None,
         symbols: Mapping[str, str] | None = None,
         timeframes: Mapping[str, str] | None = None,
+        max_bytes: int = 268_435_456,
         now: Clock = utc_now,
     ) -> None:
+        self._max_bytes = int(options.number("csv.max_bytes", max_bytes, least=_LEAST_BYTES))
         self._template = _template(options.string("csv.path", path))
         self._placeholders = placeholders("csv.path", self._template, _PLACEHOLDERS)
         self._names = FeedNames.from_options("csv", instrument, timeframe, symbols, timeframes)
@@ -93,7 +98,7 @@ class CsvSource:
         try:
             found = self._read(path, candle, count)
         except SourceError as error:
-            raise SourceError(f"{path}: {error}") from error
+            raise SourceError(f"{path}: {excerpt(str(error), SAID_CHARS)}") from error
         return around(self._finality.mark(found, candle, self._now()), candle, count)
 
     def _path(self, candle: Candle) -> Path:
@@ -105,7 +110,7 @@ class CsvSource:
         )
 
     def _read(self, path: Path, candle: Candle, count: int) -> list[Bar]:
-        max_bytes = max(_LEAST_BYTES, _LINE_BYTES * (count + 2))
+        max_bytes = min(max(_LEAST_BYTES, _LINE_BYTES * (count + 2)), self._max_bytes)
         while True:
             tail = read_tail(path, max_bytes)
             if not tail.header:
@@ -120,7 +125,11 @@ class CsvSource:
                 return found[::-1] if newest_first else found
             if not newest_first and sum(bar.start <= candle.start for bar in found) >= count:
                 return found
-            max_bytes *= 4
+            if max_bytes >= self._max_bytes:
+                raise SourceError(
+                    f"its last {max_bytes} bytes do not hold {count} bars up to the candle; mend it, or raise max_bytes"
+                )
+            max_bytes = min(4 * max_bytes, self._max_bytes)
 
     def _check_instrument_known(self, has_column: bool) -> None:
         if not has_column and self._names.instrument is None and "instrument" not in self._placeholders:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from dedup.errors import InvalidSetting, SourceError
+from dedup.http_outcome import excerpt
 from dedup.timeframe import Candle
 from tasks.bars import Bar
 from tasks.sources import options
@@ -21,6 +22,7 @@ from tasks.sources.naming import FeedNames
 from tasks.sources.rows import NAMES, NEEDED, Place, RowReader, detect, place_of
 from tasks.sources.window import around
 
+SAID_CHARS = 400
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", re.ASCII)
 
@@ -129,7 +131,8 @@ class HttpSource:
         try:
             return self._layout.bars(body, self._names.symbol(candle))
         except SourceError as error:
-            message = self._fetcher.hide(str(error))
+            # First without secrets, then short: a feed's own words may be as long as its reply.
+            message = excerpt(self._fetcher.hide(str(error)), SAID_CHARS)
         raise SourceError(f"{self._address.host}: {message}")
 
 

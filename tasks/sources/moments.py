@@ -69,13 +69,20 @@ class Moments:
         except ValueError:
             raise SourceError(f"{text!r} is no ISO-8601 time") from None
         if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
+            return _in_utc(moment, text)
         if self.zone is None:
             raise SourceError(f'{text!r} has no zone; set the source\'s option timezone, such as timezone = "UTC"')
         local = moment.replace(tzinfo=self.zone)
         if local.utcoffset() != local.replace(fold=1).utcoffset():
             raise SourceError(f"{text!r} is no single moment in {self.zone.key}, because the clocks change there")
-        return local.astimezone(UTC)
+        return _in_utc(local, text)
+
+
+def _in_utc(moment: datetime, text: str) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise SourceError(f"{text!r} lies outside the years 1 to 9999") from None
 
 
 def _number(value: object) -> Decimal | None:
