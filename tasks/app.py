@@ -13,6 +13,7 @@ from kombu import Exchange, Queue
 from dedup.errors import InvalidInput, InvalidSetting
 from dedup.stores.connect import redact
 from tasks import rabbitmq
+from tasks.broker import backend_url
 from tasks.refusal import as_seen_by_caller
 from tasks.settings import Settings
 
@@ -41,7 +42,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_channel_error_retry": True,
-        "result_backend": backend.get_secret_value() if backend else None,
+        "result_backend": backend_url(backend.get_secret_value()) if backend else None,
         "task_ignore_result": backend is None,
         "result_expires": 3600,
         "task_queues": task_queues(settings),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from dedup.errors import InvalidSetting
 from dedup.stores.address import SCHEMES, Address, Kind, Login, parse_address, redact
@@ -14,6 +14,7 @@ AMQP_SCHEMES = ("amqp", "amqps", "pyamqp")
 OFFERED = ("redis://", "rediss://", "unix://", "sentinel://", *(f"{scheme}://" for scheme in AMQP_SCHEMES))
 
 _NUMBERS = {"socket_timeout": float, "socket_connect_timeout": float, "health_check_interval": int}
+_CERT_REQS = {"required": "CERT_REQUIRED", "optional": "CERT_OPTIONAL", "none": "CERT_NONE"}
 _FLAGS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
@@ -57,6 +58,20 @@ def broker_of(url: str, setting: str) -> Broker:
     if address.kind is Kind.CLUSTER:
         raise _no_broker(url, setting)
     return Broker(_kombu_url(address), True, _options(address), _tls(address))
+
+
+def backend_url(url: str) -> str:
+    """A result backend's URL as Celery wants it: behind ``rediss://`` certificates are looked at, unless it says no.
+
+    Celery itself asks for that to be written down.
+    """
+    base, _, query = url.partition("?")
+    if not base.startswith("rediss://"):
+        return url
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    wanted = options.get("ssl_cert_reqs", "required")
+    options["ssl_cert_reqs"] = _CERT_REQS.get(wanted.lower(), wanted)
+    return f"{base}?{urlencode(options)}"
 
 
 def _check_amqp(url: str, setting: str) -> None:
