@@ -31,7 +31,7 @@ LEAD_S = 3.0
 SETTINGS = {
     "WATCH_FROM": ORIGIN.isoformat(),
     "WATCH_UNTIL": UNTIL.isoformat(),
-    "SWEEP_INTERVAL": "0.5",
+    "SWEEP_INTERVAL": "1",
     "MAX_FAILURES": "5",
     # Of market time: some minutes of the wall.
     "HORIZON": "43200",
@@ -40,7 +40,9 @@ SETTINGS = {
 STRIKE_AFTER = 12
 """Signals at the API before anything happens."""
 
-PATIENCE_S = 150.0
+PATIENCE_S = 240.0
+POLL_S = 0.25
+"""Several deployments are looked at side by side, from the process that also is their API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class Load:
         """Wait, and start again what has exited."""
 
         def tended() -> Any:
+            time.sleep(POLL_S)
             for process in self.deployment.processes.values():
                 if process.status != "running":
                     process.start()

@@ -28,7 +28,9 @@ COMMAND = [word if word != "tasks" else "tests.faults.app" for word in CELERY]
 LEASE_S = float(LIMITS["PUBLISH_LEASE"])
 STOPPED_S = LEASE_S + 1.0
 SWEEP_EVERY_S = 0.4
+POLL_S = 0.05
 RESULT_S = 4.0
+PATIENCE_S = 120.0
 QUIET_S = 0.7
 SETTINGS = {"MAX_FAILURES": "5", "VISIBILITY_TIMEOUT": "8"}
 """A message that a struck worker held comes again beside the sweep's."""
@@ -162,12 +164,13 @@ class Striking:
 
     def _until(self, holds: Callable[[], Any], what: str, sweeping: bool = True) -> None:
         def tended() -> Any:
+            time.sleep(POLL_S)
             self._tend()
             if sweeping:
                 self._sweep()
             return holds()
 
-        self.deployment.until(tended, what)
+        self.deployment.until(tended, what, PATIENCE_S)
 
     def _tend(self) -> None:
         """Start what was killed, and let go on what was stopped beyond its lease."""

@@ -28,7 +28,7 @@ EVERY_SECOND = {**DURABLE, "appendfsync": "everysec"}
 NOT_KEPT = {"appendonly": "no", "maxmemory-policy": "noeviction"}
 OUTAGE_S = 2.0
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 
 def kill(load: Load) -> None:

@@ -31,8 +31,9 @@ STORE_TIMEOUT_S, BROKER_TIMEOUT_S = 0.7, 1.5
 
 DELAY_S = 0.4
 SWEEP_EVERY_S = 0.4
+POLL_S = 0.1
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ class Struck:
 
         def settled() -> bool:
             nonlocal swept_s
+            time.sleep(POLL_S)
             if self.worker.status != "running":
                 self.worker.start()
             if time.monotonic() - swept_s > SWEEP_EVERY_S:

@@ -21,7 +21,7 @@ CASES = [
     for policy in POLICIES
     for stroke in strokes("SIGSTOP", policy)
 ]
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

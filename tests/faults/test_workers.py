@@ -32,12 +32,13 @@ from tests.pipeline.proxy import Proxy
 SIX = tuple(f"I{number}" for number in range(6))
 TWELVE = tuple(f"I{number}" for number in range(12))
 SWEEP_EVERY_S = 0.4
+POLL_S = 0.1
 PATIENCE_S = 120.0
 STALL_S = 7.0
 SILENCE_S = 6.0
 TEN_MINUTES_S = 600
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 
 @dataclass
@@ -72,6 +73,7 @@ class Run:
 
         def settled() -> bool:
             nonlocal swept_s
+            time.sleep(POLL_S)
             for worker in self.workers:
                 if worker.status != "running":
                     worker.start()
@@ -218,7 +220,9 @@ def cut_off(new: bool) -> Callable[[Run], None]:
 
 
 def _behind_proxy(stack: ExitStack, home: Path, preloaded: Preloaded) -> Run:
-    run = made(stack, home, preloaded, SIX[:3])
+    # As in production: limits are longer than it takes to give a dead connection up, which is 5 s.
+    limits = {"CANDLE_TIME_LIMIT": "18", "PUBLISH_TIME_LIMIT": "18", "CANDLE_LEASE": "20", "PUBLISH_LEASE": "20"}
+    run = made(stack, home, preloaded, SIX[:3], MAX_FAILURES="5", **limits)
     engine = run.deployment.engine
     run.proxies.append(stack.enter_context(Proxy(engine.port)))
     run.deployment.worker("cut off", wait=False, REDIS_URL=run.proxies[0].through(engine.url), CELERY_RESULT_BACKEND="")
