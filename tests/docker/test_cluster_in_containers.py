@@ -49,7 +49,7 @@ CHECKOUT = "/checkout"
 
 # The docker client leaves sockets to the garbage collector.
 pytestmark = [
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
