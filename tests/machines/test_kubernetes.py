@@ -156,6 +156,16 @@ def test_probes_cost_nothing(name: str) -> None:
     assert "HEARTBEAT_FILE=/tmp/" in (ROOT / "Dockerfile").read_text()
 
 
+@pytest.mark.parametrize("name", ["worker", "beat"])
+def test_metrics_are_found(name: str) -> None:
+    """Prometheus is told the port on which workers and beats answer, which listens to more than the pod itself."""
+    port = handed(name)["METRICS_PORT"]
+    annotations = deployment(name)["template"]["metadata"]["annotations"]
+    assert annotations == {"prometheus.io/scrape": "true", "prometheus.io/port": port}
+    assert [str(one["containerPort"]) for one in container(name)["ports"]] == [port]
+    assert handed(name)["METRICS_HOST"] == "0.0.0.0"
+
+
 @pytest.mark.parametrize(("name", "replicas"), [("worker", 3), ("beat", 2)])
 def test_a_node_may_be_drained(name: str, replicas: int) -> None:
     """Disruption budgets select the pods they are for, keep one working at least, and let one go."""
