@@ -26,6 +26,9 @@ def powertools_hash(job: str) -> str:
     return hashlib.md5(json.dumps(job).encode()).hexdigest()
 
 
+_LOOKUP, _RESEND, _RESUME = {"PEERS_ON_UNKNOWN": "lookup"}, {"PEERS_ON_UNKNOWN": "resend"}, {"PEERS_RESUME": "1"}
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """One way to write the job.
@@ -75,10 +78,9 @@ PLAIN = (
     Peer("seed, whole", "seed", "", {"PEERS_SEED": "whole"}),
     Peer("candlelatch Once", "candlelatch_once", "candlelatch"),
     Peer("candlelatch publisher", "candlelatch_publisher", "candlelatch"),
+    Peer("candlelatch publisher, lookup", "candlelatch_publisher", "candlelatch", _LOOKUP),
 )
-"""Before an API that is plain: every POST that it takes has an effect."""
-
-_RESUME, _RESEND = {"PEERS_RESUME": "1"}, {"PEERS_ON_UNKNOWN": "resend"}
+"""Before an API that is plain: every POST that it takes has an effect. It can be asked for an id; `lookup` does."""
 
 IDEMPOTENT = (
     Peer("plain Celery", "plain_celery", "celery", idempotent=True),

@@ -49,7 +49,9 @@ def _nothing(world: World, _: Peer) -> None:
 def _twins(world: World, _: Peer) -> None:
     # So slowly that the first ones' jobs are under way while the second ones are sent, on any machine.
     world.receiver.faults.put(Misbehaviour("stall", times=None, seconds=TWINS_S))
+    # Two workers, so that both deliveries of a job find a free process at once.
     world.worker()
+    world.worker("b")
     world.send(copies=2)
     world.settle()
 
@@ -101,10 +103,13 @@ def _claim_unheard(world: World, peer: Peer) -> None:
 
 
 def _forgotten(world: World, _: Peer) -> None:
-    world.worker()
+    worker = world.worker()
     world.send()
     world.settle()
     world.engine.restart()
+    # Otherwise what its processes remember would stand in for what Redis forgot.
+    worker.kill()
+    world.worker()
     world.send()
     world.settle()
 
@@ -178,10 +183,14 @@ FAULTS = (
     Fault("kill -9, POST in flight", "the API has committed, the reply is not there yet", _killed_in_flight),
     Fault("kill -9 after the POST", "the reply was read, nothing is marked done or acknowledged yet", _killed_after),
     Fault("claim's reply lost", "Redis executed each claim, its connection is reset before the reply", _claim_unheard),
-    Fault("Redis forgot", "jobs done, Redis is killed and comes back empty, sent again", _forgotten),
+    Fault(
+        "Redis forgot",
+        "jobs done; Redis is killed and comes back empty, the worker too; sent again",
+        _forgotten,
+    ),
     Fault("SIGSTOP beyond the lease", "before the POST, SIGCONT when the redelivery has been worked", _stopped),
-    Fault("500 after the commit", "each job's first POST", _failed_after),
-    Fault("500, nothing committed", "each job's first POST", _failed_before),
+    Fault("500 after the commit", "the first ten POSTs", _failed_after),
+    Fault("500, nothing committed", "the first ten POSTs", _failed_before),
     Fault("store away at the claim", "every request to the store is reset, 4 s long", _store_away),
     Fault("hard time limit", "every job hangs before its POST until Celery kills it", _limit_hit),
 )

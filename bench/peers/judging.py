@@ -79,7 +79,7 @@ def judge(names: Iterable[str], log: ReceiverLog, held: Mapping[str, str]) -> di
 
 def held_back(store: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
     """The jobs that a record of candlelatch holds, with the reason that stands in it."""
-    held = {}
+    held: dict[str, str] = {}
     wanted = list(names)
     for key, text in store.items():
         record = Record.loads(text)

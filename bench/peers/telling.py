@@ -42,6 +42,11 @@ def by_fault(results: Iterable[Result], peers: Sequence[Peer]) -> str:
     return _table(["fault", *(peer.name for peer in peers)], rows)
 
 
+def faults() -> str:
+    """What is done, one line per fault."""
+    return "\n".join(f"- **{fault.name}**: {fault.meaning}" for fault in FAULTS)
+
+
 def held(results: Iterable[Result]) -> str:
     """Every job that is held, by name, with its reason."""
     lines = []

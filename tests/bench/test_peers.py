@@ -18,6 +18,7 @@ from dedup.records import Record, State
 from tasks.receiver import Receiver
 
 JOBS = 2
+ROOT = Path(__file__).parents[2]
 
 
 def peer_named(name: str) -> Peer:
@@ -125,6 +126,18 @@ def test_every_result_has_its_place() -> None:
     assert len({(peer.name, peer.idempotent) for peer in PEERS}) == len(PLAIN) + len(IDEMPOTENT)
     assert len({fault.name for fault in FAULTS}) == len(FAULTS)
     assert json.loads(Result("x", "", False, "y", {}, 0.0).dumps())["peer"] == "x"
+
+
+@pytest.mark.parametrize("document", ["bench/peers/README.md", "docs/peers.md"])
+def test_documents_hold_what_was_measured(document: str) -> None:
+    """The tables in the documents are those of the results that are kept beside them."""
+    found = list(results.read(ROOT / "bench/peers/results.jsonl"))
+    assert telling.tables(found).strip() in (ROOT / document).read_text()
+
+
+def test_the_readme_describes_every_fault() -> None:
+    """The README says of each fault what is done."""
+    assert telling.faults() in (ROOT / "bench/peers/README.md").read_text()
 
 
 def test_counts_of_nothing_are_zero() -> None:
