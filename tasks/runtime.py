@@ -127,8 +127,8 @@ def forget_pipeline() -> None:
     pipeline.cache_clear()
 
 
-def observe(observer: PipelineObserver) -> None:
-    """Have everything told to an observer from now on, in this process and its children."""
+def observe(observer: PipelineObserver | None) -> None:
+    """Have everything told to an observer from now on, in this process and its children; None tells nobody."""
     _here.observer = observer
     forget_pipeline()
 
