@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import redis
 
 from dedup.ops import Resolution
 from dedup.timeframe import Candle
@@ -193,3 +195,32 @@ def test_sweep_sends_what_was_let_go(running: Deployment, unused: Iterator[str])
     running.sweep_until(lambda: running.signal_outcome(candle) == "posted", "the sweep to have it posted")
     assert len(running.posts(candle)) == 2
     assert celery(running, "status", "--last", "1", "--json").document["swept_s"] is not None
+
+
+def looks(client: redis.Redis) -> int:
+    """How often somebody has looked through all signals: nobody else does so by SCAN."""
+    calls: int = client.info("commandstats").get("cmdstat_scan", {"calls": 0})["calls"]
+    return calls
+
+
+def test_status_is_watched(running: Deployment) -> None:
+    """`--watch` goes on until Ctrl-C, through an outage of Redis, and ends with 0."""
+    command = [*CELERY, "status", "--watch", "--every", "0.2", "--last", "1"]
+    with (running.home / "watch.log").open("wb") as log:
+        watching = subprocess.Popen(command, env=running.env, cwd=running.home, stdout=log, stderr=log)
+    try:
+        with running.engine.client() as client:
+            running.until(lambda: looks(client) > 2, "a few looks")
+            running.engine.freeze()
+            with pytest.raises(subprocess.TimeoutExpired):
+                watching.wait(2)
+            running.engine.thaw()
+            before = looks(client)
+            running.until(lambda: looks(client) > before + 2, "looks again")
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(60) == 0
+        assert "Traceback" not in (running.home / "watch.log").read_text()
+    finally:
+        running.engine.thaw()
+        watching.kill()
+        watching.wait()
