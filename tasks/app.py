@@ -15,7 +15,7 @@ from dedup.stores.connect import redact
 from tasks import rabbitmq
 from tasks.broker import backend_url
 from tasks.refusal import as_seen_by_caller
-from tasks.settings import Settings
+from tasks.settings import Settings, export_variable
 
 CONTROL, CANDLES, PUBLISH = "control", "candles", "publish"
 QUEUES = (CONTROL, CANDLES, PUBLISH)
@@ -132,13 +132,24 @@ def _configuration() -> dict[str, Any]:
     line = pipeline()
     settings = line.settings
     _check_backend(settings)
-    return celery_config(settings) | {
+    config = celery_config(settings)
+    _outdo_environment(settings, config)
+    return config | {
         "beat_schedule": beat_schedule(line.watchlist, line.clock, settings.sweep_interval),
         "task_annotations": {
             "evaluate_candle": _limits(settings.candle_time_limit),
             "publish_signal": _limits(settings.publish_time_limit),
         },
     }
+
+
+def _outdo_environment(settings: Settings, config: dict[str, Any]) -> None:
+    """Celery reads two variables itself, and would take them as they stand for the addresses that were made of them."""
+    given = {"CELERY_BROKER_URL": settings.celery_broker_url, "CELERY_RESULT_BACKEND": settings.celery_result_backend}
+    for variable, name in (("CELERY_BROKER_URL", "broker_url"), ("CELERY_RESULT_BACKEND", "result_backend")):
+        url = given[variable]
+        if url is not None and url.get_secret_value() != config[name]:
+            export_variable(variable, config[name])
 
 
 def _check_backend(settings: Settings) -> None:
