@@ -8,8 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
+import dedup.aio
+from dedup.backend import make_local
 from dedup.keys import since_key
 from dedup.ops import Begin, Claim, Complete, Peek, Release
+from dedup.options import DedupOptions
 from dedup.publish_flow import forgotten
 from dedup.records import State
 from dedup.stores.memory import MemoryStore
@@ -155,3 +158,12 @@ def test_what_has_expired_is_found_whenever_it_was_written() -> None:
     clock.pass_ms(30)
     assert (store.prune(), store.prune()) == (1, 0)
     assert sorted(store.scan("*")) == ["candle:long", "candle:newer"]
+
+
+def test_a_thousand_are_kept_by_default() -> None:
+    """Who says nothing gets room for 1,000 records, wherever the memory is made."""
+    stores = [MemoryStore(), dedup.aio.MemoryStore().memory, make_local(DedupOptions()).memory]
+    for store in stores:
+        for number in range(1_100):
+            candle(store, str(number))
+        assert (len(store), store.get("candle:100") is None, store.get("candle:99")) == (1_000, False, None)
