@@ -22,7 +22,8 @@ from dedup.http_outcome import classify
 from dedup.metrics import Metrics
 from dedup.observer import Cause, Kind, Observer, cause_of, taken_over
 from dedup.publish_flow import Publication
-from dedup.replies import Claimed, Settled
+from dedup.records import Record, State
+from dedup.replies import Answer, Claimed, Settled
 from dedup.rules import CandleRules, OnUnknown, SignalRules, new_token
 from dedup.stores.memory import MemoryStore
 from dedup.stores.observed import ObservedStore
@@ -204,6 +205,16 @@ def test_what_is_told_is_counted(registry: CollectorRegistry) -> None:
     assert value("fallback_until_timestamp_seconds") == pytest.approx(time.time() + 5, abs=2)
     metrics.circuit_changed(CircuitState.CLOSED, 0.0)
     assert value("fallback_until_timestamp_seconds") == 0
+
+
+def test_lease_that_ran_out_is_counted(registry: CollectorRegistry) -> None:
+    """A signal whose delivery was not heard of again is an unknown; a candle is simply done again."""
+    metrics = Metrics(registry)
+    reason = "the lease ran out under attempt 1"
+    record = Record(State.CLAIMED, attempt=2, in_doubt=True, reason=reason)
+    for kind in Kind:
+        metrics.claimed(kind, Claimed(Answer.ACQUIRED, record, 1000, "redis"))
+    assert registry.get_sample_value("candlelatch_unknowns_total", {"cause": "lease"}) == 1
 
 
 def test_doubt_that_was_not_written_is_not_counted(registry: CollectorRegistry) -> None:
