@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
+import pty
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -108,6 +111,25 @@ def test_resend(running: Deployment, unused: Iterator[str]) -> None:
     record = running.signal_record(doubted)
     assert record is not None
     assert (record.by, record.by_why, record.in_doubt) == ("anna", "asked the broker", True)
+
+
+def test_resolve_asks_at_a_terminal(running: Deployment, unused: Iterator[str]) -> None:
+    """At a terminal a person is asked, and what they type decides; who is logged in said so."""
+    candle = held(running, next(unused))
+    command = [*CELERY, "signals", "resolve", running.signal(candle).id, "--as", "rejected", *WHY[:2]]
+    keyboard, terminal = pty.openpty()
+    try:
+        os.write(keyboard, b"y\n")
+        done = subprocess.run(
+            command, stdin=terminal, env=running.env, cwd=running.home, capture_output=True, text=True, check=False
+        )
+    finally:
+        os.close(keyboard)
+        os.close(terminal)
+    assert (done.returncode, "Never post what is listed? [y/N]" in done.stderr) == (0, True)
+    record = running.signal_record(candle)
+    assert record is not None
+    assert (record.outcome, record.by) == ("rejected", getpass.getuser())
 
 
 def test_resend_is_for_one_delivery(running: Deployment, unused: Iterator[str]) -> None:

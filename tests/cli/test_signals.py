@@ -263,3 +263,14 @@ def test_records_of_the_library_are_shown(desk: Desk) -> None:
     assert listed(desk) == ["GOLD held"]
     assert desk.run(signals, "show", key, "--json").document["payload"] is None
     assert desk.run(signals, "resolve", key, "--as", "posted", *WHY, "--yes").code == 0
+
+
+def test_prefix_of_a_deployment(desk: Desk) -> None:
+    """Of several deployments on one server each sees and settles its own signals only."""
+    desk.env["KEY_PREFIX"] = "blue:"
+    desk.line.store.put("blue:dedup:since", "1000", 86_400_000)
+    signal = desk.worked(closed("GOLD"), "held")
+    assert desk.run(signals, "list", KEY_PREFIX="green:").out.strip() == "none"
+    assert desk.run(signals, "show", signal.id, "--json").document["payload"] == signal.fields()
+    assert desk.run(signals, "resolve", signal.id, "--as", "posted", *WHY, "--yes").code == 0
+    assert listed(desk, "--state", "posted") == ["GOLD posted"]
