@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from kombu import Queue
@@ -81,13 +82,17 @@ def test_every_signal_is_posted_once(running: Deployment) -> None:
 
 
 def test_retry_waits_in_the_broker(running: Deployment, gold: Candle) -> None:
-    """A signal that the API refuses for two seconds is posted no earlier, by RabbitMQ's own delayed delivery."""
-    running.receiver.faults.put(Fault("refuse", seconds=2))
-    running.run(gold)
+    """A signal that the API refuses for three seconds waits in RabbitMQ, not in a worker, and is posted after them."""
+    before = running.received("publish_signal")
+    running.receiver.faults.put(Fault("refuse", seconds=3))
+    running.evaluate(gold)
+    running.until(lambda: len(running.received("publish_signal")) == len(before) + 2, "the retry")
+    waited_s = (datetime.now(UTC) - running.posts(gold)[0].at).total_seconds()
+    assert waited_s > 2
     assert settled(running, gold) == "posted"
     first, second = running.posts(gold)
     assert (first.status, second.status) == (429, 201)
-    assert (second.at - first.at).total_seconds() >= 2
+    assert (second.at - first.at).total_seconds() >= 3
 
 
 def test_killed_worker_leaves_its_message(running: Deployment, gold: Candle) -> None:
