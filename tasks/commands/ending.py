@@ -53,6 +53,9 @@ class Group(click.Group):
 
     command_class = Command
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"epilog": EPILOG, **kwargs})
+
 
 @contextmanager
 def _ended() -> Iterator[None]:
