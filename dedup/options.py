@@ -86,7 +86,7 @@ class DedupOptions:
     signal_api_secret: str = ""
     signal_lookup_url: str = ""
     http_deadline_s: float = 10.0
-    memory_entries: int = 10_000
+    memory_entries: int = 1_000
     done_entries: int = 1000
     done_age_s: float = 60.0
     breaker: BreakerRules = field(default_factory=BreakerRules)
