@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any
 
 from dedup.delivery import Attempted, Message, Verdict
@@ -43,7 +44,7 @@ class Publication:
         message: its id and bytes.
         digest: of the bytes.
         closed_at_ms: when its candle closed, ms since the epoch, by the wall clock. None leaves out the amnesia guard.
-        expires_at_ms: from then on it is not sent, by the wall clock. None is never.
+        expires_at_ms: from then on it is not sent, by the store's clock. None is never.
     """
 
     key: str
@@ -137,10 +138,12 @@ def publishing(job: Publication, rules: SignalRules, token: str, since_key: str,
     # What a person let go was known to them, and to this store.
     granted = claimed.record.granted
     forgot = _why_forgotten(began) if not granted and forgotten(began, job.closed_at_ms, around.now_ms()) else ""
-    attempt = _Attempt(job, rules, token, claimed, around, started_ms, forgot)
+    # One clock for all machines judges its expiry: the store's, where it says what time it is.
+    ahead_ms = began.now_ms - around.now_ms() if began.now_ms else 0
+    attempt = _Attempt(job, rules, token, claimed, around, started_ms, forgot, ahead_ms)
     if forgot and rules.on_unknown is not OnUnknown.RESEND:
         return (yield from attempt.recover_forgotten())
-    if job.expires_at_ms is not None and around.now_ms() >= job.expires_at_ms:
+    if attempt.expires_in_ms() <= 0:
         return (yield from attempt.give_up("expired", "its expiry passed before it could be posted"))
     if claimed.record.in_doubt and not granted and rules.on_unknown is OnUnknown.LOOKUP:
         return (yield from attempt.look_up(claimed.record.reason))
@@ -157,8 +160,9 @@ def forgotten(began: Began, closed_at_ms: int | None, now_ms: int) -> bool:
     """
     if closed_at_ms is None:
         return False
-    # By the store's clock, which need not agree with this machine's. What the reply took makes it earlier: safe.
-    ahead_ms = began.now_ms - now_ms if began.now_ms else 0
+    # The store's clock need not agree with this machine's, and either may be wrong: what says that it closed earlier
+    # counts. What the reply took makes it earlier too.
+    ahead_ms = min(0, began.now_ms - now_ms) if began.now_ms else 0
     return began.just_now or began.since_ms > closed_at_ms + ahead_ms
 
 
@@ -186,6 +190,7 @@ class _Attempt:
 
     Attributes:
         forgot: why the store may have forgotten an earlier attempt; empty where it cannot have.
+        ahead_ms: by how much the store's clock is ahead of this machine's.
     """
 
     job: Publication
@@ -195,6 +200,13 @@ class _Attempt:
     around: Surroundings
     started_ms: int
     forgot: str
+    ahead_ms: int
+
+    def expires_in_ms(self) -> float:
+        """Until its expiry, by the store's clock; infinite where it has none."""
+        if self.job.expires_at_ms is None:
+            return inf
+        return self.job.expires_at_ms - self.around.now_ms() - self.ahead_ms
 
     def send(self) -> Flow:
         if self.around.monotonic_ms() - self.started_ms > self.rules.lease_ms - self.rules.send_ms:
@@ -291,10 +303,8 @@ class _Attempt:
         if wait_s is None:
             longest = BACKOFF_S[min(self.claimed.record.attempt, len(BACKOFF_S)) - 1]
             wait_s = longest * (0.5 + 0.5 * self.around.jitter())
-        if self.job.expires_at_ms is not None:
-            # At its expiry it is due once more, to be settled as expired.
-            wait_s = min(wait_s, max(0.0, (self.job.expires_at_ms - self.around.now_ms()) / 1000) + 0.05)
-        return wait_s
+        # At its expiry it is due once more, to be settled as expired.
+        return min(wait_s, max(0.0, self.expires_in_ms() / 1000) + 0.05)
 
 
 def _overtaken(settled: Settled, result: Published) -> Published:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from functools import cache, cached_property
 from dedup.backend import Stores, make_stores
 from dedup.cache import CandleCache, SignalPublishCache
 from dedup.delivery import DeliveryOptions, HttpDelivery
+from dedup.errors import StoreError
 from dedup.publisher import SignalPublisher
 from dedup.stores.protocol import Store
 from dedup.timeframe import Candle, Timeframe
@@ -17,6 +19,8 @@ from tasks.clock import Clock
 from tasks.observer import PipelineObserver
 from tasks.settings import Settings, current_settings
 from tasks.watchlist import Watchlist, load_watchlist
+
+log = logging.getLogger("candlelatch.runtime")
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,21 @@ class Pipeline:
     def horizon_start(self, now: datetime) -> datetime:
         """Candles that closed at or before this are not worked any more."""
         return now - timedelta(seconds=self.settings.horizon)
+
+    def past_by_store(self, market: datetime) -> bool:
+        """Whether a market moment is past by the store's clock: a second opinion, where this machine's says it is not.
+
+        False while the store is away.
+        """
+        try:
+            (peeked,) = self.signals.peek_many([self.signals.since_key])
+        except StoreError:
+            return False
+        past = peeked.now_ms >= wall_ms(self.clock, market)
+        if past:
+            behind_s = (peeked.now_ms - wall_now_ms()) / 1000
+            log.error("this machine's clock is %.0f s behind the store's: set it by NTP", behind_s)
+        return past
 
     def watched(self, candle: Candle) -> bool:
         """Whether a candle closed within `WATCH_FROM` and `WATCH_UNTIL`."""
