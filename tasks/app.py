@@ -144,12 +144,10 @@ def _configuration() -> dict[str, Any]:
 
 
 def _outdo_environment(settings: Settings, config: dict[str, Any]) -> None:
-    """Celery reads two variables itself, and would take them as they stand for the addresses that were made of them."""
-    given = {"CELERY_BROKER_URL": settings.celery_broker_url, "CELERY_RESULT_BACKEND": settings.celery_result_backend}
-    for variable, name in (("CELERY_BROKER_URL", "broker_url"), ("CELERY_RESULT_BACKEND", "result_backend")):
-        url = given[variable]
-        if url is not None and url.get_secret_value() != config[name]:
-            export_variable(variable, config[name])
+    """Celery reads this variable before its configuration, and would take it as it stands: `backend_url` adds to it."""
+    given = settings.celery_result_backend
+    if given is not None and given.get_secret_value() != config["result_backend"]:
+        export_variable("CELERY_RESULT_BACKEND", config["result_backend"])
 
 
 def _check_backend(settings: Settings) -> None:
