@@ -14,8 +14,9 @@ DEDUP = """
 Answer Attempted Breaker BreakerRules Candle CandleCache CandleCheck CandleDetector CandleRules Circuit CircuitState
 Claimed DedupError DedupOptions Delivery DeliveryOptions DoneAnswers Fallback FallbackStore HttpDelivery InvalidBars
 InvalidCandle InvalidInput InvalidInstrument InvalidSetting InvalidSignal InvalidTimeframe LocalStats LocalStore
-MemoryStore Message OnUnknown Peeked Publication Published Record RedisStore Resolution Settled Signal SignalPublishCache
-SignalPublisher SignalRules SourceError State Store StoreDenied StoreError StoreRefused StoreUnavailable StoredRecord
+MemoryStore Message OnUnknown Peeked Publication Published Record RedisStore Resolution Settled Signal
+SignalPublishCache SignalPublisher SignalRules SourceError State Store StoreDenied StoreError StoreRefused
+StoreUnavailable StoredRecord
 StrategyError Timeframe TryAgain Verdict close_caches configure configured connect get_candle_cache
 get_signal_publish_cache initialize_caches new_token publication_of signal_id
 """
