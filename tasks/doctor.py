@@ -24,9 +24,10 @@ from dedup.preflight import Finding, Level, findings, worst
 from dedup.rules import OnUnknown
 from dedup.stores.connect import redact
 from dedup.stores.inspection import inspect_all
-from tasks.queues import PATIENCE_S, queue_lengths
+from tasks.queues import PATIENCE_S, queue_lengths, unreadable_count
 from tasks.runtime import delivery_options
 from tasks.settings import Settings, load_settings
+from tasks.transport import UNREADABLE
 from tasks.watchlist import Watchlist, load_watchlist
 
 PROBE_ID = "candlelatch-doctor"
@@ -155,18 +156,24 @@ def _broker(settings: Settings) -> Iterator[Section]:
         if facts.error:
             yield Section(title, tuple(found))
             return
-    found.append(_queues(settings))
+    found += _queues(settings)
     yield Section(title, tuple(found))
 
 
-def _queues(settings: Settings) -> Finding:
+def _queues(settings: Settings) -> Iterator[Finding]:
     try:
-        waiting = queue_lengths(settings)
+        waiting, unreadable = queue_lengths(settings), unreadable_count(settings)
     except Exception as error:
         # Each transport raises its own.
         remedy = "check CELERY_BROKER_URL, and that the broker is running and lets this machine in"
-        return Finding(Level.FAIL, "queues", f"{type(error).__name__}: {error}", remedy)
-    return Finding(Level.OK, "queues", ", ".join(f"{name} {_shown(count)}" for name, count in waiting.items()))
+        yield Finding(Level.FAIL, "queues", f"{type(error).__name__}: {error}", remedy)
+        return
+    yield Finding(Level.OK, "queues", ", ".join(f"{name} {_shown(count)}" for name, count in waiting.items()))
+    if unreadable:
+        remedy = (
+            f"somebody else writes to this broker: look (LRANGE {UNREADABLE} 0 -1), find out who, then delete the list"
+        )
+        yield Finding(Level.WARN, "unreadable", f"{unreadable} messages set aside", remedy)
 
 
 def _shown(count: int | None) -> str:

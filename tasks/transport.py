@@ -112,6 +112,10 @@ class _Reading:
                 # It is rubbish, and reading goes on.
                 log.error("could not keep it: %s", error)  # noqa: TRY400 the message says it all
 
+    def unreadable_count(self: Any) -> int:
+        """How many messages are set aside."""
+        return int(self._plain_client().llen(self.global_keyprefix + UNREADABLE))
+
     def _plain_client(self: Any) -> Any:
         """kombu's own client would put the prefix before some commands' keys and not before others'."""
         return redis.Redis(connection_pool=self.pool)

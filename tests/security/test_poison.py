@@ -22,7 +22,9 @@ from kombu.exceptions import DecodeError
 
 from tasks import app as app_module
 from tasks.broker import Broker, broker_of
+from tasks.doctor import examine
 from tasks.envelope import problem_with_headers, problem_with_text
+from tasks.settings import Settings
 from tasks.transport import UNREADABLE, UNREADABLE_ENTRIES
 from tests.engines import HOST, Engine, free_port
 from tests.pipeline.deploying import deploy, watch
@@ -114,6 +116,21 @@ def test_set_aside_is_bounded(running: Deployment, raw: redis.Redis) -> None:
     swallowed(running, raw, "control", [b"new", b"x" * 1_000_000])
     running.until(lambda: set(raw.lrange(UNREADABLE, 0, 1)) == {b"new", b"x" * 65_536}, "both to be set aside")
     assert raw.llen(UNREADABLE) == UNREADABLE_ENTRIES
+
+
+@pytest.mark.usefixtures("unharmed")
+def test_doctor_counts_what_is_set_aside(running: Deployment, raw: redis.Redis) -> None:
+    """Doctor warns of messages that nobody could read, and says how many there are."""
+    given = {name.lower(): value for name, value in running.env.items() if name.lower() in Settings.model_fields}
+
+    def told() -> list[str]:
+        sections = examine(_env_file=None, **given)
+        return [one.found for section in sections for one in section.findings if one.check == "unreadable"]
+
+    assert told() == []
+    swallowed(running, raw, "control", [b"garbage", b"1"])
+    running.until(lambda: raw.llen(UNREADABLE) == 2, "both to be set aside")
+    assert told() == ["2 messages set aside"]
 
 
 @pytest.mark.usefixtures("unharmed")
