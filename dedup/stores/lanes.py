@@ -2,6 +2,7 @@
 
 A pool checks each connection that it hands out and takes back: a third of what a command costs over loopback, in six
 system calls. A lane is a client that has its connection already. A few of them are kept; any number may be under way.
+Batches, where that matters little, go over the pool's.
 """
 
 from __future__ import annotations
