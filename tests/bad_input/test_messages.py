@@ -205,7 +205,7 @@ def test_pickled_message_is_refused_unread(untouched: Deployment, tmp_path: Path
     ("body", "options", "told"),
     [
         ("[}", {"headers": headers("evaluate_candle"), "content_encoding": "utf-8"}, "Can't decode message body"),
-        ({"instrument": "GOLD"}, {"serializer": "json"}, "Received and deleted unknown message"),
+        ({"instrument": "GOLD"}, {"serializer": "json"}, "refused a message that is no task"),
         ([[], CANDLE, {}], {"serializer": "json", "headers": headers("buy_everything")}, "unregistered task"),
     ],
     ids=["no JSON", "no task", "unknown task"],
