@@ -1,7 +1,7 @@
 """What metrics cost a candle: `evaluate_candle` without a signal, counted and not, block by block in one process.
 
-`python -m bench.metrics_cost` prints CPU time a task, of the block that was disturbed least. The store is a real Valkey. There is no
-broker in it and no pool, so that the difference is not lost in what both have in common.
+`python -m bench.metrics_cost` prints CPU time a task, of the least disturbed block. The store is a real Valkey.
+There is no broker in it and no pool, so that the difference is not lost in what both have in common.
 """
 
 from __future__ import annotations

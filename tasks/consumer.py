@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from celery.signals import task_rejected
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from tasks.envelope import problem_with_headers
@@ -42,8 +43,14 @@ class Consumer(CeleryConsumer):
 
         return on_task_received
 
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """A body that cannot be read, or that nobody should read."""
+        super().on_decode_error(message, exc)
+        task_rejected.send(sender=self, message=message, exc=exc)
+
     def _refuse(self, message: Any, problem: str) -> None:
         # Not the message itself, which may hold anything.
         log.error("refused a message that is no task: %s", problem)
+        task_rejected.send(sender=self, message=message, exc=None)
         if not message.acknowledged:
             message.reject_log_error(log, self.connection_errors)

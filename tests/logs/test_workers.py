@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from kombu import Producer
 
 from tasks.outcomes import parse_outcome
 from tests.pipeline.deploying import deploy, watch
@@ -61,6 +62,11 @@ def work_badly(deployment: Deployment) -> None:
     deployment.send("sell_everything")
     kwargs = {"instrument": "GOLD", "timeframe": "1h", "candle_start": "2025-01-04T09:00:00Z"}
     deployment.app.send_task("evaluate_candle", kwargs=kwargs, expires=-1)
+    with deployment.app.connection_for_write() as connection:
+        producer, to = Producer(connection.channel()), {"exchange": "candles", "routing_key": "candles"}
+        producer.publish({"instrument": "GOLD"}, serializer="json", **to)
+        headers = {"task": "evaluate_candle", "id": "unreadable", "lang": "py", "argsrepr": "", "kwargsrepr": ""}
+        producer.publish("[}", content_type="application/json", content_encoding="utf-8", headers=headers, **to)
 
 
 EXPECTED = {
@@ -73,6 +79,8 @@ EXPECTED = {
     ("evaluate_candle", "error"),
     ("evaluate_candle", "expired"),
     ("sell_everything", "bad_message"),
+    ("evaluate_candle", "bad_message"),
+    ("?", "bad_message"),
 }
 
 
@@ -130,6 +138,7 @@ def test_every_other_end_has_a_name_and_a_reason(log: Deployment) -> None:
     assert "message" in late["reason"]
     foreign = one(log, "sell_everything", "bad_message")
     assert foreign["task_id"]
+    assert one(log, "evaluate_candle", "bad_message")["task_id"] == "unreadable"
     assert all(found["task_id"] for found in (retry, raised, hung, lost, late))
 
 
@@ -137,7 +146,7 @@ def test_each_delivery_is_told_once(log: Deployment) -> None:
     """A delivery that returned has one line of its outcome, and no second one by Celery."""
     text = log.processes["worker1"].logs()
     evaluated = one(log, "evaluate_candle", "evaluated", instrument="GOLD")
-    assert [found["task_id"] for found in outcomes(log)].count(evaluated["task_id"]) == 1
+    assert [found.get("task_id") for found in outcomes(log)].count(evaluated["task_id"]) == 1
     assert " succeeded in " not in text
 
 
