@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from dedup.alignment import closed_between
-from dedup.errors import InvalidSignal
+from dedup.errors import InvalidSignal, StoreUnavailable
 from dedup.keys import swept_key
 from dedup.ops import Peeked
 from dedup.records import State
@@ -55,8 +55,20 @@ class Findings:
 
 @app.task(name="sweep", Request="tasks.request:OutcomeRequest")
 def sweep() -> Result:
-    """Enqueue again what was lost."""
-    line = pipeline()
+    """Enqueue again what was lost. While the store is away there is nothing to look at: the next sweep does."""
+    try:
+        return sweep_once(pipeline())
+    except StoreUnavailable as error:
+        log.warning("the sweep sees nothing while the store is away: %s", error)
+        return {"outcome": "store_away", "reason": str(error)}
+
+
+def sweep_once(line: Pipeline) -> Result:
+    """Look, and enqueue what is due as far as the queues bear it.
+
+    Raises:
+        StoreError: what Redis knows cannot be seen.
+    """
     found = look(line)
     close = len(line.watchlist)
     candles = _take(found.due, close, CANDLES)

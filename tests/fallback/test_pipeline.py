@@ -12,7 +12,7 @@ import tasks
 from dedup import Answer, InvalidSetting, StoreUnavailable, Timeframe
 from tasks.runtime import Pipeline, make_pipeline
 from tasks.settings import load_settings
-from tasks.sweep import look
+from tasks.sweep import look, sweep
 from tests.engines import free_port
 from tests.fallback.conftest import Server
 
@@ -69,6 +69,15 @@ def test_sweep_does_not_look_into_memory(away: str, fallback: str) -> None:
         look(line)
     with pytest.raises(StoreUnavailable):
         line.recorded_candles().record("candle:GOLD:1h:x")
+
+
+def test_sweep_of_an_outage_has_a_name(away: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Redis a sweep ends as `store_away`, with the reason: an outage is no failure of the sweep's."""
+    line = pipeline(away, horizon=1_000_000, signal_ttl=2_000_000)
+    monkeypatch.setattr("tasks.sweep.pipeline", lambda: line)
+    ended = sweep.run()
+    assert ended["outcome"] == "store_away"
+    assert away.removeprefix("redis://").removesuffix("/0") in ended["reason"]
 
 
 def test_disabled_redis_keeps_both_in_memory() -> None:
