@@ -23,13 +23,13 @@ PROVISIONING = ROOT / "deploy" / "grafana" / "provisioning"
 Config = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Config:
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     """Runs `config` of Compose on both files."""
     command = ["docker-compose"] if shutil.which("docker-compose") else compose_command()
     if command is None:
         pytest.skip("Compose is not installed: apt-get install docker-compose")
-    empty = tmp_path / "empty.env"
+    empty = tmp_path_factory.mktemp("compose") / "empty.env"
     empty.touch()
     files = ["-f", "docker-compose.yml", "-f", "docker-compose.monitoring.yml"]
 
@@ -41,7 +41,7 @@ def config(tmp_path: Path) -> Config:
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def services(config: Config) -> Any:
     """The services, where only that is set which has to be."""
     done = config(REQUIRED)
