@@ -22,7 +22,7 @@ from tasks.evidence import Expected, Verdict, expect, judge, unsettled
 from tasks.faults import Fault, scenario
 from tasks.live import addresses, view
 from tasks.outcomes import LogTail, Tally
-from tasks.receiver_log import ReceiverLog, read_log
+from tasks.receiver.log import ReceiverLog, read_log
 from tasks.runtime import Pipeline, make_pipeline
 from tasks.settings import load_settings
 from tasks.stack import BEATS, FLOWER, WORKERS, Replay, Stack, make_stack, start_pipeline, start_services

@@ -66,7 +66,7 @@ API_FAULTS: Sequence[Mapping[str, Any]] = (
     {"kind": "stall_before_commit", "seconds": 4},
     {"kind": "drip", "seconds": 0.2},
 )
-"""Misbehaviours of the reference API (`tasks.receiver_faults`); 4 s is beyond the deadline of a POST."""
+"""Misbehaviours of the reference API (`tasks.receiver.faults`); 4 s is beyond the deadline of a POST."""
 
 STALLS = ("stall", "stall_before_commit")
 """How the API keeps a worker waiting that is struck with its POST in flight."""

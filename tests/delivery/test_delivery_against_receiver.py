@@ -12,7 +12,7 @@ import pytest
 
 from dedup.delivery import HttpDelivery, Message, Verdict
 from tasks.receiver import Fault, Receiver
-from tasks.receiver_faults import Kind
+from tasks.receiver.faults import Kind
 
 MESSAGE = Message("sig_0123", b'{"id":"sig_0123","instrument":"GOLD"}')
 SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()

@@ -31,7 +31,7 @@ from pytest_celery import (
 import docker
 from dedup.timeframe import Candle
 from tasks.app import celery_config
-from tasks.receiver_log import ReceiverLog, read_log
+from tasks.receiver.log import ReceiverLog, read_log
 from tests.pipeline.deploying import deploy, watch
 from tests.pipeline.deployment import QUEUES, Deployment
 from tests.pipeline.feeds import HOUR, ORIGIN, candle_of

@@ -20,7 +20,7 @@ from project import ROOT, Project, build_image, clean_environment, free_ports, r
 
 from dedup.errors import StoreError
 from tasks.evidence import Expected, Verdict, expect, judge
-from tasks.receiver_log import ReceiverLog, read_log
+from tasks.receiver.log import ReceiverLog, read_log
 from tasks.runtime import Pipeline, make_pipeline
 from tasks.settings import Settings, load_settings
 

@@ -11,7 +11,7 @@ import pytest
 from dedup.lua import script
 from dedup.records import State
 from tasks.receiver import Fault
-from tasks.receiver_faults import Kind
+from tasks.receiver.faults import Kind
 from tests.pipeline.conftest import Deploy
 from tests.pipeline.deploying import deploy, watch
 from tests.pipeline.deployment import Deployment

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.receiver_log import read_log
+from tasks.receiver.log import read_log
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

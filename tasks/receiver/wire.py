@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
 
-from tasks.receiver_faults import Fault
+from tasks.receiver.faults import Fault
 
 _CHUNK = b" " * 65_536
 

@@ -12,8 +12,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tasks.receiver_api import Answer, Api, Incoming, not_found
-from tasks.receiver_wire import deliver, refusal, resets_on_close
+from tasks.receiver.api import Answer, Api, Incoming, not_found
+from tasks.receiver.wire import deliver, refusal, resets_on_close
 
 _log = logging.getLogger(__name__)
 

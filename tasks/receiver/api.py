@@ -16,11 +16,11 @@ from urllib.parse import parse_qs, unquote
 from standardwebhooks.webhooks import Webhook
 
 from dedup.errors import InvalidInput
-from tasks.receiver_book import Book, Commit
-from tasks.receiver_checks import idempotency_key, json_object, key_problem, signal_id, signed
-from tasks.receiver_faults import Fault, FaultPlan, Kind, describe, parse_faults
-from tasks.receiver_log import Post, stamp
-from tasks.receiver_wire import Reply, refusal
+from tasks.receiver.book import Book, Commit
+from tasks.receiver.checks import idempotency_key, json_object, key_problem, signal_id, signed
+from tasks.receiver.faults import Fault, FaultPlan, Kind, describe, parse_faults
+from tasks.receiver.log import Post, stamp
+from tasks.receiver.wire import Reply, refusal
 
 MAX_LISTED = 10_000
 _IN_FLIGHT_RETRY_S = 1

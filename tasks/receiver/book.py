@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from tasks.receiver_log import Decision, LogWriter, Post, read_log, stamp
+from tasks.receiver.log import Decision, LogWriter, Post, read_log, stamp
 
 
 @dataclass(frozen=True, slots=True)

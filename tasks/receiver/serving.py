@@ -1,42 +1,9 @@
-"""The reference signal API: takes signals over HTTP, has each effect once, and can be told to misbehave.
-
-::
-
-    python -m tasks.receiver --port 8099 --log posts.jsonl
-
-    POST   /signals        take a signal; honours Idempotency-Key, verifies Standard Webhooks signatures
-    GET    /signals/{id}   200 when it is committed, else 404
-    GET    /signals        counts, and the signals committed last (`?limit=`)
-    GET    /health
-    PUT    /faults         misbehave: one fault, or a list (see `tasks.receiver_faults.Fault`)
-    GET    /faults         the faults in force
-    DELETE /faults         behave
-
-What a POST to `/signals` is answered:
-
-====  ===========================================================================================================
-201   the signal was committed now; or, with `Idempotent-Replayed: true`, it was before: the first answer again
-400   no usable Idempotency-Key, or a body that is no JSON object or that did not arrive whole (408: in time)
-401   secrets are set, and none of them made the signature
-409   another request with this key is being processed; comes with Retry-After
-411   no Content-Length
-413   the body is too long
-422   the key was used with another body
-503   the log cannot be written; comes with Retry-After. Nothing was done
-500   the log broke while the signal was committed; it may or may not be in the log
-====  ===========================================================================================================
-
-Each POST is in the log before anything else is done about it, and what was done is in the log before it is answered.
-The log is also the database: a receiver that starts again on its log knows all it had committed. `read_log` reads it.
-"""
+"""The receiver in a process of yours: a server in threads, over a log."""
 
 from __future__ import annotations
 
-import argparse
 import ipaddress
 import os
-import signal
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -44,15 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dedup.errors import DedupError, InvalidSetting
-from tasks.receiver_api import Api
-from tasks.receiver_book import Book, wall_now
-from tasks.receiver_checks import webhooks
-from tasks.receiver_faults import Fault, FaultPlan
-from tasks.receiver_log import Decision, Post, ReceiverLog, read_log
-from tasks.receiver_server import Server
-
-__all__ = ["Decision", "Fault", "FaultPlan", "Post", "Receiver", "ReceiverLog", "main", "read_log"]
+from dedup.errors import InvalidSetting
+from tasks.receiver.api import Api
+from tasks.receiver.book import Book, wall_now
+from tasks.receiver.checks import webhooks
+from tasks.receiver.faults import FaultPlan
+from tasks.receiver.log import ReceiverLog, read_log
+from tasks.receiver.server import Server
 
 DEFAULT_MAX_BODY = 262_144
 
@@ -204,77 +169,8 @@ class Receiver:
             raise InvalidSetting("host, port", f"{self._host}, {self._port}", remedy) from error
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT. Returns the exit status: 0, or 2 when it could not start."""
-    options = _parser().parse_args(argv)
-    # Blocked before any thread starts, so that the signals wait here and interrupt nothing.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
-    try:
-        receiver = Receiver(
-            options.log,
-            host=options.host,
-            port=options.port,
-            secrets=_secrets(options),
-            plain=options.plain,
-            fsync=options.fsync,
-            max_body=options.max_body,
-            allow_faults=options.allow_faults,
-        )
-        with receiver:
-            _serve(receiver, options.port_file)
-    except (DedupError, OSError) as error:
-        print(f"receiver: {error}", file=sys.stderr)
-        return 2
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return 0
-
-
-_ENDINGS = (signal.SIGTERM, signal.SIGINT)
-
-
-def _serve(receiver: Receiver, port_file: Path | None) -> None:
-    if port_file is not None:
-        # Renamed into place, so that whoever waits for it never reads half a number.
-        fresh = port_file.with_name(f"{port_file.name}.{os.getpid()}")
-        fresh.write_text(f"{receiver.port}\n")
-        fresh.replace(port_file)
-    print(f"receiver: listening on {receiver.url}, log {receiver.log_path}", flush=True)
-    signal.sigwait(_ENDINGS)
-    if port_file is not None:
-        port_file.unlink(missing_ok=True)
-
-
-def _secrets(options: argparse.Namespace) -> list[str]:
-    from_file = options.secret_file.read_text().split() if options.secret_file else []
-    if options.secret_file and not from_file:
-        raise InvalidSetting("--secret-file", str(options.secret_file), "it holds no secret; write one per line")
-    return [*options.secret, *from_file]
-
-
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _parser() -> argparse.ArgumentParser:
-    about = "The reference signal API: takes signals, honours Idempotency-Key, logs every POST."
-    parser = argparse.ArgumentParser(prog="python -m tasks.receiver", description=about)
-    add = parser.add_argument
-    add("--host", default="127.0.0.1", help="address to bind to (default: %(default)s)")
-    add("--port", type=int, default=8099, help="0 takes a free one (default: %(default)s)")
-    add("--log", type=Path, required=True, metavar="FILE", help="log of every POST; also the database")
-    add("--port-file", type=Path, metavar="FILE", help="write the port here once it listens")
-    add("--secret", action="append", default=[], help="Standard Webhooks secret; give several to rotate them")
-    add("--secret-file", type=Path, metavar="FILE", help="the same, one per line, hidden from the process list")
-    add("--plain", action="store_true", help="ignore Idempotency-Key: every POST has an effect")
-    add("--fsync", action="store_true", help="force every line of the log to the disk")
-    add("--max-body", type=int, default=DEFAULT_MAX_BODY, metavar="BYTES", help="(default: %(default)s)")
-    add("--allow-faults", action="store_true", help="let anyone use /faults, not only on a loopback address")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())
