@@ -69,8 +69,9 @@ def test_wrong_bars_are_refused_with_the_reason(story: Story, instrument: str) -
     record, (_, reason) = story.wrong[instrument], REFUSED[instrument]
     assert record.state is State.RELEASED
     assert reason in record.reason
-    level = "WARNING" if record.reason.startswith("source feed") else "ERROR"
-    assert re.search(rf"{level}/ForkPoolWorker-\d+\] {instrument} 1h .*{re.escape(record.reason)}", story.log)
+    level = "warning" if record.reason.startswith("source feed") else "error"
+    told = rf"{level} +ForkPoolWorker-\d+ candlelatch\.candles: {instrument} 1h .*{re.escape(record.reason)}"
+    assert re.search(told, story.log)
 
 
 @pytest.mark.parametrize("instrument", list(REFUSED))

@@ -1,4 +1,7 @@
-"""The pipeline's app as a next version may be: its records have one field more. For tests only."""
+"""The pipeline's app as a next version may be: its records have one field more. For tests only.
+
+It changes the protocol of the process that imports it, so no test does: `celery -A tests.faults.newer worker`.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ from dedup import lua
 from dedup.ops import Claim
 from dedup.stores import commands
 from tasks.app import app
+from tests.faults.versions import FIELD
 
 __all__ = ["app"]
 
-FIELD = "x"
 _ADDED = f"local function newer(rec) rec.{FIELD} = 'new' return rec end\n"
 
 

@@ -21,7 +21,7 @@ import pytest
 from tasks.receiver import Fault
 from tasks.supervisor import Supervised
 from tests.faults.conftest import Recovered
-from tests.faults.newer import FIELD
+from tests.faults.versions import FIELD
 from tests.pipeline.deploying import deploy, watch
 from tests.pipeline.deployment import CELERY, Deployment
 from tests.pipeline.feeds import HOUR, ORIGIN, candle_of
