@@ -27,8 +27,8 @@ from dedup.stores.redis import RedisStore
 from dedup.timeframe import Candle
 from tasks.clock import Clock
 from tasks.evaluation import make_signal
-from tasks.runtime import Pipeline, make_pipeline
-from tasks.settings import Settings, load_settings
+from tasks.runtime import Pipeline, forget_pipeline, make_pipeline
+from tasks.settings import Settings, current_settings, load_settings
 from tasks.strategies.protocol import Order
 from tests.engines import Engine
 from tests.pipeline.feeds import HEADER, HOUR, ORIGIN, candle_of, row_at
@@ -166,8 +166,16 @@ def desk(empty_valkey: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     store.put("dedup:since", "1000", 86_400_000)
     store.close()
     found = Desk(tmp_path, env, monkeypatch)
+    _forget_settings()
     yield found
     found.close()
+    _forget_settings()
+
+
+def _forget_settings() -> None:
+    """What commands read once in a process, as a process of their own would read it."""
+    current_settings.cache_clear()
+    forget_pipeline()
 
 
 def watchlist(home: Path, strategies: Sequence[tuple[str, str]], source: str = "", calendar: str = "24/7") -> None:
