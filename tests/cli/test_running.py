@@ -228,8 +228,11 @@ def looks(client: redis.Redis) -> int:
 def test_status_is_watched(running: Deployment) -> None:
     """`--watch` goes on until Ctrl-C, through an outage of Redis, and ends with 0."""
     command = [*CELERY, "status", "--watch", "--every", "0.2", "--last", "1"]
+    # Tests that a shell runs in the background ignore SIGINT, and a child would inherit that.
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
     with (running.home / "watch.log").open("wb") as log:
         watching = subprocess.Popen(command, env=running.env, cwd=running.home, stdout=log, stderr=log)
+    signal.signal(signal.SIGINT, ours)
     try:
         with running.engine.client() as client:
             running.until(lambda: looks(client) > 2, "a few looks")

@@ -19,7 +19,7 @@ SIGNAL = SignalRules().posted(
 
 
 @pytest.mark.parametrize("op", [CANDLE, SIGNAL], ids=["candle", "signal"])
-@pytest.mark.parametrize(("server", "most"), [("empty_valkey", {CANDLE: 150, SIGNAL: 210}), ("empty_redis7", {})])
+@pytest.mark.parametrize(("server", "most"), [("empty_valkey", {CANDLE: 160, SIGNAL: 224}), ("empty_redis7", {})])
 def test_done_record_is_light(
     request: pytest.FixtureRequest, server: str, most: dict[Complete, int], op: Complete
 ) -> None:
