@@ -32,6 +32,7 @@ POLL_S = 0.05
 RESULT_S = 4.0
 PATIENCE_S = 120.0
 QUIET_S = 0.7
+GRACE_S = 10 * float(LIMITS["SWEEP_GRACE"])
 SETTINGS = {"MAX_FAILURES": "5", "VISIBILITY_TIMEOUT": "8"}
 """A message that a struck worker held comes again beside the sweep's."""
 
@@ -137,6 +138,8 @@ class Striking:
         if stroke.task == "sweep":
             for name in subjects(stroke)[2:]:
                 self._evaluated_before(candle_of(name))
+            # What has only just been evaluated is left to its own task for SWEEP_GRACE, by this sweep too.
+            time.sleep(GRACE_S)
             self.deployment.app.send_task("sweep", task_id=stroke.subject)
         else:
             self.deployment.evaluate(candle_of(stroke.subject))
