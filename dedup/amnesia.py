@@ -36,6 +36,11 @@ class Why(StrEnum):
     DEMOTED = "demoted"
     EVICTED = "evicted"
 
+    @classmethod
+    def _missing_(cls, value: object) -> Why:
+        # Another version gives other reasons. What one says does not make the mark unreadable, and all of it forgotten.
+        return cls.UNKNOWN
+
     @property
     def in_words(self) -> str:
         """For a log or a reason."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -89,6 +90,12 @@ def test_trust_is_in_a_process() -> None:
 def test_mark_is_what_was_written(mark: Mark) -> None:
     """A mark comes back as it was stored."""
     assert Mark.loads(mark.dumps()) == mark
+
+
+def test_reason_of_another_version_is_no_loss() -> None:
+    """A mark whose reason this version does not know is read all the same: an upgrade forgets nothing."""
+    text = json.dumps(json.loads(MARK.dumps()) | {"why": "words of another version"})
+    assert Mark.loads(text) == MARK
 
 
 @pytest.mark.parametrize("text", ["", "-1", "soon", "[]", "{}", '{"since":1}', '{"since":1,"run":"a","why":"?"}', "²"])
