@@ -15,7 +15,6 @@ from dedup.cache_base import (
     BaseCandleCache,
     BaseSignalPublishCache,
     StoredRecord,
-    check_said,
     check_state,
     dump_value,
     load_value,
@@ -25,7 +24,6 @@ from dedup.flows import run
 from dedup.ops import Claimed, Op, Peeked, Resolution, Settled
 from dedup.options import DedupOptions, configured
 from dedup.records import Record, State
-from dedup.rules import new_token
 from dedup.stores.protocol import Store
 
 __all__ = [
@@ -144,8 +142,7 @@ class SignalPublishCache(BaseSignalPublishCache[Store], _Values):
         Raises:
             InvalidInput: nobody says so, or without a reason.
         """
-        check_said(by, why)
-        return self.store.run(self.rules.resolve(key, new_token(), seen, resolution, by, why))
+        return self.store.run(self._resolution(key, seen, resolution, by, why))
 
 
 def get_candle_cache(options: DedupOptions | None = None) -> CandleCache:

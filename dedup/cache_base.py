@@ -15,9 +15,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from dedup.errors import InvalidInput
 from dedup.flows import Flow
 from dedup.keys import CANDLE, SIGNAL, candle_key, check_prefix, signal_key, since_key
-from dedup.ops import Complete, Peek, Peeked
+from dedup.ops import Complete, Peek, Peeked, Resolution, Resolve
 from dedup.records import Record, State
-from dedup.rules import CandleRules, SignalRules
+from dedup.rules import CandleRules, SignalRules, new_token
 from dedup.signals import canonical_json
 from dedup.stores.local import AsyncLocalStore, LocalStats, LocalStore
 from dedup.stores.observed import AsyncObservedStore, ObservedStore
@@ -176,6 +176,10 @@ class BaseSignalPublishCache(BaseCache[S]):
     def key_of(self, fields: Mapping[str, Any], start: datetime) -> str:
         """The key of a signal's fields."""
         return self.key(fields["instrument"], start, fields.get("timeframe"), fields.get("strategy"))
+
+    def _resolution(self, key: str, seen: Record, resolution: Resolution, by: str, why: str) -> Resolve:
+        check_said(by, why)
+        return self.rules.resolve(key, new_token(), seen, resolution, by, why)
 
 
 def check_state(state: State | str | None) -> State | None:

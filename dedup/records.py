@@ -136,6 +136,11 @@ class Record:
         return self.state is State.DONE and self.outcome == FOREIGN and self.attempt == 0
 
     @property
+    def waits(self) -> bool:
+        """Whether it is HELD: it waits for a person or a look-up."""
+        return self.state is State.UNKNOWN and self.held
+
+    @property
     def settled(self) -> bool:
         """Whether no delivery will work on it again: DONE, or held for a person."""
-        return self.state is State.DONE or (self.state is State.UNKNOWN and self.held)
+        return self.state is State.DONE or self.waits

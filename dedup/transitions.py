@@ -222,9 +222,8 @@ def _resolve(op: Resolve, stored: Stored | None, now_ms: int) -> Step:
     record = record_of(stored)
     if _is_twin(op, record):
         return Step((1, stored))
-    held = record.state is State.UNKNOWN and record.held
     seen = (op.seen_token, op.seen_attempt, op.seen_at_ms)
-    if not held or (record.token, record.attempt, record.at_ms) != seen:
+    if not record.waits or (record.token, record.attempt, record.at_ms) != seen:
         return Step((0, stored))
     record = replace(record, token=op.token, at_ms=now_ms, until_ms=0, held=False, by=op.by, by_why=op.why)
     if op.outcome:

@@ -154,7 +154,7 @@ def signal_mark(signal: Signal, record: Record | None, in_horizon: bool) -> Mark
         return Mark.CONFLICT
     if record.state is State.DONE:
         return _SIGNAL_OUTCOMES.get(record.outcome, Mark.POSTED)
-    if record.state is State.UNKNOWN and record.held:
+    if record.waits:
         return Mark.HELD
     if in_horizon:
         return Mark.WORKING

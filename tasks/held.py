@@ -10,7 +10,7 @@ from typing import Any
 from dedup.errors import InvalidInput
 from dedup.keys import SIGNAL, candle_key, format_start
 from dedup.ops import Peeked, Resolution
-from dedup.records import Record, State
+from dedup.records import Record
 from dedup.signals import Signal, digest, signal_id
 from dedup.timeframe import as_utc
 from tasks.runtime import Pipeline
@@ -66,7 +66,7 @@ class Found:
     @property
     def state(self) -> str:
         """In a word: ``held``, the outcome where it is done, or the state."""
-        if self.record.state is State.UNKNOWN and self.record.held:
+        if self.record.waits:
             return "held"
         return self.record.outcome or self.record.state.value
 
@@ -140,7 +140,7 @@ def why_not(record: Record, resolution: Resolution, signal: Signal | None, now: 
         now: market time.
         oldest: candles that closed at or before are older than the horizon.
     """
-    if not (record.state is State.UNKNOWN and record.held):
+    if not record.waits:
         return f"it is not held but {record.outcome or record.state.value}: there is nothing to settle"
     if resolution is not Resolution.RESEND:
         return ""

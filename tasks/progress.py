@@ -43,7 +43,7 @@ def held(line: Pipeline) -> int:
         StoreError: Redis is away.
     """
     unknown = line.recorded_signals().list_records(State.UNKNOWN)
-    return sum(1 for stored in unknown if stored.record.held)
+    return sum(1 for stored in unknown if stored.record.waits)
 
 
 def _key(watch: Watch) -> tuple[str, str]:

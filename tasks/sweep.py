@@ -110,7 +110,7 @@ def look(line: Pipeline) -> Findings:
     keys = [line.signals.key(s.instrument, s.candle_start, s.timeframe, s.strategy) for s in signals]
     records = line.signals.peek_many(keys)
     unpublished = [signal for signal, peeked in zip(signals, records, strict=True) if is_due(peeked)]
-    held = sum(1 for peeked in records if peeked.record and peeked.record.state is State.UNKNOWN and peeked.record.held)
+    held = sum(1 for peeked in records if peeked.record and peeked.record.waits)
     return Findings(len(candles), tuple(due), tuple(unpublished), held, settled)
 
 

@@ -12,7 +12,6 @@ from dedup.cache_base import (
     BaseCandleCache,
     BaseSignalPublishCache,
     StoredRecord,
-    check_said,
     check_state,
     dump_value,
     load_value,
@@ -22,7 +21,6 @@ from dedup.flows import run_async
 from dedup.ops import Claimed, Op, Peeked, Resolution, Settled
 from dedup.options import DedupOptions, configured
 from dedup.records import Record, State
-from dedup.rules import new_token
 from dedup.stores.protocol import AsyncStore
 
 __all__ = [
@@ -144,8 +142,7 @@ class SignalPublishCache(BaseSignalPublishCache[AsyncStore], _Values):
         Raises:
             InvalidInput: nobody says so, or without a reason.
         """
-        check_said(by, why)
-        return await self.store.run(self.rules.resolve(key, new_token(), seen, resolution, by, why))
+        return await self.store.run(self._resolution(key, seen, resolution, by, why))
 
 
 async def get_candle_cache(options: DedupOptions | None = None) -> CandleCache:

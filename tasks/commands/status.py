@@ -69,20 +69,19 @@ def _show(
 
 
 def _look(line: Pipeline, timeframe: str | None, instruments: tuple[str, ...], last: int) -> Picture:
-    from dedup.records import State
     from tasks.coverage import look_at
     from tasks.coverage_view import Picture
+    from tasks.progress import held
     from tasks.queues import queue_lengths
     from tasks.watchlist import chosen
 
     rows = look_at(line, chosen(line.watchlist, instruments, timeframe), last)
-    held = sum(1 for one in line.recorded_signals().list_records(State.UNKNOWN) if one.record.held)
     try:
         queues, broker_error = queue_lengths(line.settings), ""
     except Exception as error:
         # Each transport raises its own; what the records say is worth showing all the same.
         queues, broker_error = None, f"{type(error).__name__}: {error}"
-    return Picture(line.clock.now(), rows, queues, broker_error, held, _swept_s(line))
+    return Picture(line.clock.now(), rows, queues, broker_error, held(line), _swept_s(line))
 
 
 def _swept_s(line: Pipeline) -> float | None:
